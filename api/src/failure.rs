@@ -1,0 +1,240 @@
+//! The ways in which an API request fails: one enum, the only thing that becomes a `Status`.
+//!
+//! Source of codes, reasons and words: `k8s.io/apimachinery/pkg/api/errors`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Status, StatusCause, StatusDetails};
+
+use crate::field::{FieldError, aggregate};
+
+/// Which resource a failure is about, as `details` and messages name it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct About {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// What upstream puts into `details.kind`: the plural resource, or for `Invalid` the kind.
+    pub kind: String,
+    /// The object's name; empty if none is meant.
+    pub name: String,
+}
+
+impl About {
+    /// `deployments.apps`, or `pods` in the core group.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() { self.kind.clone() } else { format!("{}.{}", self.kind, self.group) }
+    }
+}
+
+/// A request that failed, and why.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// 400: the request itself makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 401: nobody has shown who is asking.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// 403: the one who asks may not; the sentence says who, what and where.
+    #[error("{}{}is forbidden: {why}", about.qualified(), quoted_name(about))]
+    Forbidden {
+        /// The resource.
+        about: About,
+        /// `User "x" cannot list resource "pods" in API group "" at the cluster scope`, or a rule's reason.
+        why: String,
+    },
+    /// 404: there is no such object.
+    #[error("{} {:?} not found", about.qualified(), about.name)]
+    NotFound {
+        /// The object.
+        about: About,
+    },
+    /// 404: there is no such path or resource.
+    #[error("the server could not find the requested resource")]
+    NoSuchPath,
+    /// 405: the resource has no such verb.
+    #[error("the server does not allow this method on the requested resource")]
+    MethodNotAllowed,
+    /// 406: none of the media types that the client accepts is offered.
+    #[error("only the following media types are accepted: {0}")]
+    NotAcceptable(String),
+    /// 409: an object of this name exists.
+    #[error("{} {:?} already exists", about.qualified(), about.name)]
+    AlreadyExists {
+        /// The object.
+        about: About,
+    },
+    /// 409: the object changed meanwhile, or a precondition does not hold.
+    #[error("Operation cannot be fulfilled on {} {:?}: {why}", about.qualified(), about.name)]
+    Conflict {
+        /// The object.
+        about: About,
+        /// What does not fit.
+        why: String,
+        /// Causes per field, for apply conflicts.
+        causes: Vec<StatusCause>,
+    },
+    /// 410: the history asked for is no longer kept; list again.
+    #[error("{0}")]
+    Expired(String),
+    /// 413: the body or object is larger than allowed.
+    #[error("{0}")]
+    TooLarge(String),
+    /// 415: the body's media type is not understood here.
+    #[error("the body of the request was in an unknown format - accepted media types include: {0}")]
+    UnsupportedMediaType(String),
+    /// 422: the object breaks rules; one cause per field.
+    #[error("{}{}is invalid: {}", about.qualified(), quoted_name(about), aggregate(errors))]
+    Invalid {
+        /// The object; `kind` is the kind here, not the resource.
+        about: About,
+        /// What is wrong, field by field.
+        errors: Vec<FieldError>,
+    },
+    /// 429: too much at once; the client may try again after so many seconds.
+    #[error("{why}")]
+    TooManyRequests {
+        /// Why.
+        why: String,
+        /// `Retry-After`, in seconds.
+        retry_after: u32,
+        /// Causes, for disruption budgets.
+        causes: Vec<StatusCause>,
+    },
+    /// 500: our mistake or a broken disk.
+    #[error("Internal error occurred: {0}")]
+    Internal(String),
+    /// 503: what is needed to answer is not there at the moment.
+    #[error("{0}")]
+    Unavailable(String),
+    /// 504: it took too long.
+    #[error("Timeout: {0}")]
+    Timeout(String),
+}
+
+fn quoted_name(about: &About) -> String {
+    if about.name.is_empty() { " ".to_owned() } else { format!(" {:?} ", about.name) }
+}
+
+impl Failure {
+    /// A conflict by `resourceVersion`, in upstream's words.
+    #[must_use]
+    pub fn modified(about: About) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::Conflict { about, why: why.to_owned(), causes: Vec::new() }
+    }
+
+    /// The HTTP status code.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden { .. } => 403,
+            Self::NotFound { .. } | Self::NoSuchPath => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NotAcceptable(_) => 406,
+            Self::AlreadyExists { .. } | Self::Conflict { .. } => 409,
+            Self::Expired(_) => 410,
+            Self::TooLarge(_) => 413,
+            Self::UnsupportedMediaType(_) => 415,
+            Self::Invalid { .. } => 422,
+            Self::TooManyRequests { .. } => 429,
+            Self::Internal(_) => 500,
+            Self::Unavailable(_) => 503,
+            Self::Timeout(_) => 504,
+        }
+    }
+
+    /// The machine-readable reason.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "BadRequest",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden { .. } => "Forbidden",
+            Self::NotFound { .. } | Self::NoSuchPath => "NotFound",
+            Self::MethodNotAllowed => "MethodNotAllowed",
+            Self::NotAcceptable(_) => "NotAcceptable",
+            Self::AlreadyExists { .. } => "AlreadyExists",
+            Self::Conflict { .. } => "Conflict",
+            Self::Expired(_) => "Expired",
+            Self::TooLarge(_) => "RequestEntityTooLarge",
+            Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
+            Self::Invalid { .. } => "Invalid",
+            Self::TooManyRequests { .. } => "TooManyRequests",
+            Self::Internal(_) => "InternalError",
+            Self::Unavailable(_) => "ServiceUnavailable",
+            Self::Timeout(_) => "Timeout",
+        }
+    }
+
+    /// The `Status` that clients are sent.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            status: Some("Failure".to_owned()),
+            message: Some(self.to_string()),
+            reason: Some(self.reason().to_owned()),
+            code: Some(i32::from(self.code())),
+            details: self.details(),
+            metadata: ListMeta::default(),
+        }
+    }
+
+    fn details(&self) -> Option<StatusDetails> {
+        let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+        let of = |about: &About, causes: Vec<StatusCause>| StatusDetails {
+            group: some(&about.group),
+            kind: some(&about.kind),
+            name: some(&about.name),
+            causes: (!causes.is_empty()).then_some(causes),
+            ..StatusDetails::default()
+        };
+        match self {
+            Self::Forbidden { about, .. } | Self::NotFound { about } | Self::AlreadyExists { about } => {
+                Some(of(about, Vec::new()))
+            }
+            Self::Conflict { about, causes, .. } => Some(of(about, causes.clone())),
+            Self::Invalid { about, errors } => Some(of(about, errors.iter().map(FieldError::cause).collect())),
+            Self::TooManyRequests { retry_after, causes, .. } => Some(StatusDetails {
+                causes: (!causes.is_empty()).then(|| causes.clone()),
+                retry_after_seconds: i32::try_from(*retry_after).ok().filter(|s| *s > 0),
+                ..StatusDetails::default()
+            }),
+            Self::Internal(message) => Some(StatusDetails {
+                causes: Some(vec![StatusCause { message: Some(message.clone()), ..StatusCause::default() }]),
+                ..StatusDetails::default()
+            }),
+            Self::NoSuchPath | Self::MethodNotAllowed => Some(StatusDetails::default()),
+            Self::BadRequest(_)
+            | Self::Unauthorized
+            | Self::NotAcceptable(_)
+            | Self::Expired(_)
+            | Self::TooLarge(_)
+            | Self::UnsupportedMediaType(_)
+            | Self::Unavailable(_)
+            | Self::Timeout(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(group: &str, kind: &str, name: &str) -> About {
+        About { group: group.into(), kind: kind.into(), name: name.into() }
+    }
+
+    #[test]
+    fn messages_are_upstreams() {
+        let f = Failure::NotFound { about: about("apps", "deployments", "x") };
+        assert_eq!(f.to_string(), r#"deployments.apps "x" not found"#);
+        let f = Failure::Invalid {
+            about: about("", "Pod", "p"),
+            errors: vec![FieldError::required("spec.containers", "")],
+        };
+        assert_eq!(f.to_string(), r#"Pod "p" is invalid: spec.containers: Required value"#);
+        assert_eq!(f.status().code, Some(422));
+    }
+}

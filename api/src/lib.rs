@@ -1,0 +1,19 @@
+//! The vocabulary that all parts of Coracle share: names, revisions, failures, limits, selectors,
+//! quantities, and the few traits by which two components meet. It does no I/O and imports none of ours.
+//!
+//! Reading order: what things are called, what can go wrong, then where components meet.
+
+pub mod names;
+pub mod revision;
+pub mod wellknown;
+
+pub mod quantity;
+pub mod selector;
+
+pub mod failure;
+pub mod field;
+pub mod limits;
+
+pub mod clock;
+pub mod event;
+pub mod meet;

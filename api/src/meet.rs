@@ -1,0 +1,11 @@
+//! The few traits by which two components meet on the data path, wired together by `cli`.
+//!
+//! A component that needs something of another is given one of these; it never imports the other.
+
+mod http;
+mod network;
+
+pub use http::{Body, BodyError, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
+pub use network::{
+    Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, PodNetwork, PodSlot, Resolver,
+};

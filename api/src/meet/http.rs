@@ -1,0 +1,44 @@
+//! A service that answers HTTP requests in process: how the API server reaches a node's kubelet API
+//! (logs, later exec and stats) and the image registry.
+//!
+//! In one process it is a plain call; for a node on another machine it is a TLS client. The caller cannot tell.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+
+use crate::names::NodeName;
+
+/// Why a body broke off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body of either direction, streamed.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// A request as it is handed over.
+pub type HttpRequest = http::Request<Body>;
+
+/// Its answer.
+pub type HttpResponse = http::Response<Body>;
+
+/// Answers requests. A failure is a response with an error status, never an `Err`.
+#[async_trait]
+pub trait HttpService: Send + Sync + 'static {
+    /// Answers one request; the response's body may go on streaming long after this returns.
+    async fn serve(&self, request: HttpRequest) -> HttpResponse;
+}
+
+/// Finds the kubelet API of a node.
+///
+/// Its paths are the kubelet's own: `/containerLogs/{namespace}/{pod}/{container}` with the query of `PodLogOptions`.
+pub trait Nodes: Send + Sync + 'static {
+    /// The kubelet API of the node, or nothing if it cannot be reached from here.
+    fn kubelet(&self, node: &NodeName) -> Option<Arc<dyn HttpService>>;
+}
+
+/// A whole body out of bytes at hand.
+pub fn body_of(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,5 @@
+//! The Kubernetes REST API over a store: a registry of kinds, and one generic machinery that knows rows, never kinds.
+
+pub mod admit;
+pub mod registry;
+pub mod store;

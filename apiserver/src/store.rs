@@ -1,0 +1,169 @@
+//! The store: current objects in memory, history as a ring of events, durability behind a compare-and-swap batch.
+//!
+//! Invariants: a commit is acknowledged, and its events published, only when it is as durable as it asked to be;
+//! revisions grow by one a change and are never reused, not even after a crash; reads and watches touch no disk.
+//!
+//! Two implementations of [`Store`]: [`redb`] for one machine, [`memory`] for tests.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use coracle_api::revision::Revision;
+
+/// Where an object stands: `group/resource/namespace/name`, with an empty group for the core group and an empty
+/// namespace for objects of the cluster. Keys sort as lists are answered: by namespace, then name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+/// A part of the key space: all objects of a resource, or those of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Prefix(Arc<str>);
+
+/// How long a change must outlive us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// On disk before it is acknowledged.
+    Durable,
+    /// In memory now; on disk with the next durable commit. For leases, heartbeats and events,
+    /// which are not worth a flash write of their own.
+    Volatile,
+}
+
+/// What must be true of a key for a change to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing stands there.
+    Absent,
+    /// The object stands there in just this revision.
+    At(Revision),
+}
+
+/// An object ready to be stored: its JSON, with a gap where the store writes the revision it gives it.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    _fields: (),
+}
+
+/// A stored object. Immutable: a change makes another entry.
+#[derive(Debug)]
+pub struct Entry {
+    _fields: (),
+}
+
+/// What to do with a key.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Let this object stand there.
+    Put(Encoded),
+    /// Let nothing stand there. Watchers see the last state, with the revision of the deletion.
+    Delete,
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Where.
+    pub key: Key,
+    /// What must stand there before.
+    pub expect: Expect,
+    /// What stands there after.
+    pub action: Action,
+    /// How long it must last.
+    pub durability: Durability,
+}
+
+/// Why nothing of a commit happened.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The change of this index met something else than it expected; what stands there, if anything.
+    #[error("change {index} met another state than it expected")]
+    Mismatch {
+        /// Which change.
+        index: usize,
+        /// What stands there now.
+        current: Option<Arc<Entry>>,
+    },
+    /// The disk did not take it (full, read-only, broken). Nothing was acknowledged.
+    #[error("the data directory does not take writes")]
+    Disk(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The store has been stopped.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// A consistent list.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The revision of the whole list.
+    pub revision: Revision,
+    /// The objects, in the order of their keys.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone)]
+pub enum Happened {
+    /// It was not there before.
+    Added,
+    /// It was there; how it was before.
+    Modified(Arc<Entry>),
+    /// It is gone; how it was before. The event's entry is its last state with the deletion's revision.
+    Deleted(Arc<Entry>),
+}
+
+/// One event of history.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What happened.
+    pub happened: Happened,
+    /// The object after it.
+    pub entry: Arc<Entry>,
+}
+
+/// Why a watch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// The history asked for is no longer kept, or the watcher fell too far behind: list again.
+    #[error("too old resource version: {requested} ({oldest})")]
+    Expired {
+        /// The revision to go on from.
+        requested: Revision,
+        /// The oldest that is kept.
+        oldest: Revision,
+    },
+    /// The store has been stopped.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// A watcher: every event under its prefix after its revision, in order, without gaps.
+pub struct Watcher {
+    _fields: (),
+}
+
+/// Objects in memory, durable changes, and history.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The object at `key`, if any.
+    fn get(&self, key: &Key) -> Option<Arc<Entry>>;
+
+    /// All objects under `prefix`, consistent at one revision.
+    fn list(&self, prefix: &Prefix) -> Listing;
+
+    /// The revision of the newest change.
+    fn revision(&self) -> Revision;
+
+    /// Makes all changes, or none. Returns the new entries in the order of the changes
+    /// (for a delete: the last state, with the revision of the deletion).
+    ///
+    /// # Errors
+    /// [`CommitError`]; then nothing happened.
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Arc<Entry>>, CommitError>;
+
+    /// Events under `prefix` after revision `from`.
+    ///
+    /// # Errors
+    /// [`WatchError::Expired`] when that history is no longer kept.
+    fn watch(&self, prefix: &Prefix, from: Revision) -> Result<Watcher, WatchError>;
+}
