@@ -1,1 +1,3 @@
-//! placeholder
+//! The node agent: pods as WebAssembly instances.
+
+pub mod images;
