@@ -1,1 +1,149 @@
-//! placeholder
+//! The pod network of one node: pod addresses, and Services that reach ready pods.
+//!
+//! It holds two things that others ask: the table of who listens where ([`PodNetwork`], asked by the node agent)
+//! and the listeners by which the world outside reaches Services. It refuses to decide who is ready: that is in
+//! the EndpointSlices.
+//!
+//! Reading order: ranges and addresses, how they are bound, the table, pods, then Services.
+
+mod addresses;
+mod cidr;
+
+mod accept;
+mod bind;
+
+mod routes;
+mod table;
+
+mod pods;
+
+mod delivery;
+mod events;
+mod listeners;
+mod relay;
+mod services;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use coracle_api::meet::PodNetwork;
+use coracle_api::names::{InvalidName, NodeName};
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+pub use bind::Mode;
+pub use cidr::{Cidr, InvalidCidr};
+
+use addresses::PodAddresses;
+use delivery::Delivery;
+use events::Events;
+use listeners::Listeners;
+use pods::Pods;
+use services::Watch;
+use table::{Ranges, Table};
+
+/// What the network of a node needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The node's name.
+    pub node_name: String,
+    /// The pod addresses of all nodes.
+    pub cluster_cidr: Cidr,
+    /// The pod addresses of this node: all of `cluster_cidr` if it is the only one.
+    pub pod_cidr: Cidr,
+    /// The cluster addresses of Services.
+    pub service_cidr: Cidr,
+    /// Where NodePorts listen.
+    pub node_port_address: IpAddr,
+    /// Whether cluster addresses are bound for real.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// Why there is no network.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The node has no name.
+    #[error("the network needs the name of its node")]
+    NodeName(#[source] InvalidName),
+    /// No pod would ever get an address.
+    #[error("the range of pod addresses {0} has no room for a pod: it needs at least 4 addresses, as in 127.42.0.0/16")]
+    NoRoom(Cidr),
+    /// The node's pods would not be recognised as pods.
+    #[error(
+        "the node's range of pod addresses {pods} is not within the cluster's range {cluster}: make it a part of it"
+    )]
+    OutsideCluster {
+        /// The node's range.
+        pods: Cidr,
+        /// The cluster's.
+        cluster: Cidr,
+    },
+    /// An address could be a pod's and a Service's.
+    #[error("the range of Services {services} and the range of pods {cluster} overlap: choose two that do not")]
+    Overlap {
+        /// The range of Services.
+        services: Cidr,
+        /// The range of pods.
+        cluster: Cidr,
+    },
+}
+
+/// The network of one node.
+pub struct Network {
+    config: Config,
+    client: Client,
+    table: Arc<Table>,
+    pods: Arc<Pods>,
+}
+
+impl Network {
+    /// Makes a network; pods can be attached from now on, Services are routed by [`Network::run`].
+    /// What is accepted for pods is accepted on the runtime that calls this.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the ranges cannot work.
+    pub async fn build(client: Client, config: Config) -> Result<Self, BuildError> {
+        NodeName::new(&*config.node_name).map_err(BuildError::NodeName)?;
+        let (cluster, pods, services) = (config.cluster_cidr, config.pod_cidr, config.service_cidr);
+        if PodAddresses::room(pods) == 0 {
+            return Err(BuildError::NoRoom(pods));
+        }
+        if !cluster.covers(pods) {
+            return Err(BuildError::OutsideCluster { pods, cluster });
+        }
+        if cluster.covers(services) || services.covers(cluster) {
+            return Err(BuildError::Overlap { services, cluster });
+        }
+        let table = Arc::new(Table::new(Ranges { cluster, pods, services }));
+        let pods = Arc::new(Pods::new(Arc::clone(&table), config.pod_cidr, config.mode));
+        Ok(Self { config, client, table, pods })
+    }
+
+    /// Where pods get their addresses.
+    #[must_use]
+    pub fn pods(&self) -> Arc<dyn PodNetwork> {
+        Arc::clone(&self.pods) as Arc<dyn PodNetwork>
+    }
+
+    /// Routes Services until `shutdown`, then closes their listeners and ends what it carries.
+    /// Pods keep their ports until they are dropped.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { config, client, table, pods: _ } = self;
+        let delivery = Delivery::new(Arc::clone(&table), shutdown.clone());
+        let listeners =
+            Listeners::new(Arc::clone(&table), Arc::clone(&delivery), config.node_port_address, config.mode);
+        let events = Events::new(client.clone(), &config.node_name);
+        let watch = Watch::new(&client, &config.node_name);
+        shutdown.run_until_cancelled(watch.run(table, listeners, events)).await;
+        shutdown.cancelled().await;
+        delivery.ended().await;
+    }
+}
+
+#[cfg(test)]
+mod fake_api;
+#[cfg(test)]
+mod tests;

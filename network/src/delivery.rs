@@ -1,0 +1,146 @@
+//! Brings a connection that came for a Service to one of its endpoints.
+//!
+//! A handler in this process is given the connection itself, with no second hop; only what a guest or another machine
+//! listens for is carried, byte by byte. It refuses to let a client wait for nobody: without endpoints it resets.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::meet::{Address, Connection, ConnectionHandler};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::routes::Front;
+use crate::table::{Destination, Table};
+
+/// How many connections are carried at the same time: each takes two files, and processes often have few thousand.
+/// Connections handed to a handler do not count.
+pub(crate) const CARRIED_CONNECTIONS_MAX: usize = 4096;
+
+/// How many endpoints a connection is tried at: one that does not answer may be stopping,
+/// but when three do not, the next hundred would only keep the client waiting.
+const ENDPOINTS_TRIED_MAX: usize = 3;
+
+/// How long an endpoint may take to answer; on this machine it answers at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The way from the listeners of Services to their endpoints.
+pub(crate) struct Delivery {
+    table: Arc<Table>,
+    permits: Arc<Semaphore>,
+    carried: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// While it lives, a guest that asks who connected is told the client's address and not ours.
+struct Disguise {
+    table: Arc<Table>,
+    ours: SocketAddr,
+}
+
+impl Drop for Disguise {
+    fn drop(&mut self) {
+        self.table.forget(self.ours);
+    }
+}
+
+impl Delivery {
+    /// Delivers what `table` routes, until `shutdown`.
+    pub(crate) fn new(table: Arc<Table>, shutdown: CancellationToken) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(CARRIED_CONNECTIONS_MAX));
+        Arc::new(Self { table, permits, carried: TaskTracker::new(), shutdown })
+    }
+
+    /// Takes a connection that came for a front. Returns at once.
+    pub(crate) fn take(self: &Arc<Self>, front: Front, client: TcpStream, peer: SocketAddr) {
+        let Some(turned) = self.table.turned(front) else { return reset(&client) };
+        let destination = |to: Address| Some((to, self.table.destination(to)?));
+        let mut tried = turned.endpoints(peer.ip()).filter_map(destination).take(ENDPOINTS_TRIED_MAX);
+        match tried.next() {
+            None => reset(&client),
+            Some((local, Destination::Handler(handler))) => self.hand_over(client, peer, local, &*handler),
+            Some(first) => {
+                let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+                    tracing::warn!(service = %turned.route.service, "too many carried connections: one was reset");
+                    return reset(&client);
+                };
+                let destinations = std::iter::once(first).chain(tried).collect();
+                let this = Arc::clone(self);
+                self.carried.spawn(async move {
+                    let _permit = permit;
+                    let shutdown = this.shutdown.clone();
+                    shutdown.run_until_cancelled(this.carry(client, peer, destinations)).await;
+                });
+            }
+        }
+    }
+
+    /// Waits until everything that was carried has ended; `shutdown` makes it end.
+    pub(crate) async fn ended(&self) {
+        self.carried.close();
+        self.carried.wait().await;
+    }
+
+    fn hand_over(&self, client: TcpStream, peer: SocketAddr, local: Address, handler: &dyn ConnectionHandler) {
+        match client.into_std() {
+            Ok(stream) => handler.take(Connection { stream, peer: self.table.shown(peer), local }),
+            Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
+        }
+    }
+
+    async fn carry(&self, mut client: TcpStream, peer: SocketAddr, destinations: Vec<(Address, Destination)>) {
+        for (local, destination) in destinations {
+            let connected = match destination {
+                Destination::Handler(handler) => return self.hand_over(client, peer, local, &*handler),
+                Destination::Pod(real) => self.connect_to_pod(real, peer).await,
+                Destination::Outside(real) => connect(None, real).await.map(|stream| (stream, None)),
+            };
+            match connected {
+                Ok((mut server, _disguise)) => {
+                    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
+                        tracing::debug!(%error, %peer, %local, "a carried connection broke off");
+                    }
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, %peer, %local, "an endpoint did not answer"),
+            }
+        }
+        reset(&client);
+    }
+
+    /// Connects to a guest, which is to see `peer` as the one who connected.
+    async fn connect_to_pod(&self, real: SocketAddr, peer: SocketAddr) -> io::Result<(TcpStream, Option<Disguise>)> {
+        if !(real.is_ipv4() && real.ip().is_loopback()) {
+            return Ok((connect(None, real).await?, None));
+        }
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?;
+        let ours = socket.local_addr()?;
+        self.table.show(ours, self.table.shown(peer));
+        let disguise = Disguise { table: Arc::clone(&self.table), ours };
+        Ok((connect(Some(socket), real).await?, Some(disguise)))
+    }
+}
+
+async fn connect(socket: Option<TcpSocket>, to: SocketAddr) -> io::Result<TcpStream> {
+    let connecting = async {
+        match socket {
+            Some(socket) => socket.connect(to).await,
+            None => TcpStream::connect(to).await,
+        }
+    };
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Lets the client know at once that nobody is there: closing then sends a reset instead of an end.
+fn reset(client: &TcpStream) {
+    if let Err(error) = client.set_zero_linger() {
+        tracing::debug!(%error, "a connection without endpoints is closed, not reset");
+    }
+}

@@ -1,0 +1,73 @@
+//! What the network says about Services, written as events.
+//!
+//! It refuses to pile up: when the API server does not answer, what is said beyond a few events is only logged.
+
+use coracle_api::clock;
+use coracle_api::event::{EventLog, EventWrite, Kind, Said};
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::listeners::Refusal;
+
+/// How many events are on their way at the same time.
+const EVENTS_IN_FLIGHT_MAX: usize = 16;
+
+/// Writes events about Services.
+pub(crate) struct Events {
+    client: Client,
+    log: EventLog,
+    sending: JoinSet<()>,
+}
+
+impl Events {
+    /// Events as seen from `node`.
+    pub(crate) fn new(client: Client, node: &str) -> Self {
+        let log = EventLog::new("service-proxy", Some(node.to_owned()));
+        Self { client, log, sending: JoinSet::new() }
+    }
+
+    /// Says that a port of a Service could not be opened.
+    pub(crate) fn failed_to_bind(&mut self, refusal: Refusal) {
+        tracing::warn!(service = %refusal.service, "{}", refusal.message);
+        while self.sending.try_join_next().is_some() {}
+        if self.sending.len() >= EVENTS_IN_FLIGHT_MAX {
+            return;
+        }
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            namespace: Some(refusal.service.namespace),
+            name: Some(refusal.service.name),
+            uid: Some(refusal.uid),
+            ..ObjectReference::default()
+        };
+        let said = Said { about, kind: Kind::Warning, reason: "FailedToBind".to_owned(), message: refusal.message };
+        let write = self.log.record(&said, clock::now());
+        self.sending.spawn(send(self.client.clone(), write));
+    }
+}
+
+async fn send(client: Client, write: EventWrite) {
+    let sent = match write {
+        EventWrite::Create(event) => create(client, &event).await,
+        EventWrite::Repeat { event, namespace, name } => {
+            let events = Api::<Event>::namespaced(client.clone(), &namespace);
+            let patch = json!({ "count": event.count, "lastTimestamp": event.last_timestamp });
+            match events.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => create(client, &event).await,
+                patched => patched.map(|_| ()),
+            }
+        }
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "an event was not written");
+    }
+}
+
+async fn create(client: Client, event: &Event) -> kube::Result<()> {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    Api::<Event>::namespaced(client, namespace).create(&PostParams::default(), event).await.map(|_| ())
+}
