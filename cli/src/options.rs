@@ -1,0 +1,210 @@
+//! The server's options: flags first, then the `--config` file with the same names, then defaults.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use coracle_api::names::NodeName;
+use serde::Deserialize;
+
+/// Pod addresses: in loopback space, which any user may bind on Linux.
+const CLUSTER_CIDR: &str = "127.42.0.0/16";
+/// Service addresses, likewise.
+const SERVICE_CIDR: &str = "127.43.0.0/16";
+/// kube-apiserver's default.
+const NODE_PORTS: &str = "30000-32767";
+/// kube-apiserver's default.
+const SECURE_PORT: u16 = 6443;
+/// Above 1024, so that no root is needed.
+const DNS_PORT: u16 = 10053;
+
+/// `coracle server`'s flags; the same names may stand in a YAML file given by `--config`.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ServerOptions {
+    /// A YAML file with the same names as these flags; flags win
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Where everything is kept [default: /var/lib/coracle for root, else $XDG_DATA_HOME/coracle]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address of the API, of DNS and of NodePorts; 0.0.0.0 opens them to other machines [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    bind_address: Option<IpAddr>,
+    /// Port of the API; 0 picks a free one [default: 6443]
+    #[arg(long, value_name = "PORT")]
+    secure_port: Option<u16>,
+    /// Port of DNS; 0 picks a free one [default: 10053]
+    #[arg(long, value_name = "PORT")]
+    dns_port: Option<u16>,
+    /// Range of pod addresses [default: 127.42.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    cluster_cidr: Option<String>,
+    /// Range of Service addresses [default: 127.43.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    service_cluster_ip_range: Option<String>,
+    /// Range of NodePorts [default: 30000-32767]
+    #[arg(long, value_name = "FROM-TO")]
+    service_node_port_range: Option<String>,
+    /// Name of this machine's node [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Parts to leave out
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
+    #[serde(default)]
+    disable: Vec<Part>,
+}
+
+/// A part of the server that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Part {
+    /// The node agent: no pod runs here
+    Node,
+    /// The scheduler: pods wait for a node
+    Scheduler,
+    /// The controllers: Deployments make no pods
+    Controllers,
+    /// The DNS server
+    Dns,
+    /// The Service network: no NodePorts and cluster IPs
+    Network,
+}
+
+/// The options, decided.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) bind_address: IpAddr,
+    pub(crate) secure_port: u16,
+    pub(crate) dns_port: u16,
+    pub(crate) cluster_cidr: String,
+    pub(crate) service_cidr: String,
+    pub(crate) node_ports: (u16, u16),
+    pub(crate) node_name: NodeName,
+    pub(crate) host_name: String,
+    pub(crate) disabled: BTreeSet<Part>,
+}
+
+impl Settings {
+    /// Whether a part is to run.
+    pub(crate) fn runs(&self, part: Part) -> bool {
+        !self.disabled.contains(&part)
+    }
+}
+
+impl ServerOptions {
+    /// Reads the config file, if one is named, and fills in the defaults.
+    pub(crate) fn decide(self) -> anyhow::Result<Settings> {
+        let file = self.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+        let host_name = host_name();
+        let node_name = match self.node_name.or(file.node_name) {
+            Some(name) => NodeName::new(name).context("--node-name")?,
+            None => NodeName::new(host_name.to_ascii_lowercase()).or_else(|_| NodeName::new("localhost"))?,
+        };
+        let node_ports = self.service_node_port_range.or(file.service_node_port_range);
+        let mut disabled: BTreeSet<Part> = self.disable.into_iter().chain(file.disable).collect();
+        if disabled.contains(&Part::Network) {
+            // A pod needs an address.
+            disabled.insert(Part::Node);
+        }
+        Ok(Settings {
+            data_dir: self.data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?,
+            bind_address: self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            secure_port: self.secure_port.or(file.secure_port).unwrap_or(SECURE_PORT),
+            dns_port: self.dns_port.or(file.dns_port).unwrap_or(DNS_PORT),
+            cluster_cidr: self.cluster_cidr.or(file.cluster_cidr).unwrap_or_else(|| CLUSTER_CIDR.to_owned()),
+            service_cidr: self
+                .service_cluster_ip_range
+                .or(file.service_cluster_ip_range)
+                .unwrap_or_else(|| SERVICE_CIDR.to_owned()),
+            node_ports: port_range(node_ports.as_deref().unwrap_or(NODE_PORTS))?,
+            node_name,
+            host_name,
+            disabled,
+        })
+    }
+}
+
+fn read_config(path: &Path) -> anyhow::Result<ServerOptions> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| {
+        format!("--config {}: the names are those of the flags, without the dashes in front", path.display())
+    })
+}
+
+fn port_range(text: &str) -> anyhow::Result<(u16, u16)> {
+    let range = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match range {
+        Some((from, to)) if from <= to && from > 0 => Ok((from, to)),
+        _ => bail!("--service-node-port-range {text:?} is no range; write for example 30000-32767"),
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// `/var/lib/coracle` for root, else `$XDG_DATA_HOME/coracle`, else `~/.local/share/coracle`.
+pub(crate) fn default_data_dir() -> anyhow::Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/coracle"));
+    }
+    if let Some(data) = environment("XDG_DATA_HOME") {
+        return Ok(PathBuf::from(data).join("coracle"));
+    }
+    let home = environment("HOME").context("neither XDG_DATA_HOME nor HOME is set; say --data-dir")?;
+    Ok(PathBuf::from(home).join(".local/share/coracle"))
+}
+
+/// A variable of the environment, if it is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "the environment is read in cli, and only here")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_wins_over_the_config_file_and_the_file_over_the_default() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "secure-port: 7000\ndns-port: 7001\ndisable: [dns]\n").unwrap();
+        let options = ServerOptions {
+            config: Some(file.path().to_owned()),
+            dns_port: Some(9),
+            data_dir: Some("d".into()),
+            ..ServerOptions::default()
+        };
+        let settings = options.decide().unwrap();
+        assert_eq!((settings.secure_port, settings.dns_port), (7000, 9));
+        assert_eq!(settings.bind_address.to_string(), "127.0.0.1");
+        assert!(!settings.runs(Part::Dns) && settings.runs(Part::Node));
+    }
+
+    #[test]
+    fn an_unknown_name_in_the_config_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "secure_port: 7000\n").unwrap();
+        let options = ServerOptions { config: Some(file.path().to_owned()), ..ServerOptions::default() };
+        assert!(format!("{:#}", options.decide().unwrap_err()).contains("secure_port"));
+    }
+
+    #[test]
+    fn without_a_network_there_is_no_node() {
+        let options = ServerOptions { disable: vec![Part::Network], data_dir: Some("d".into()), ..Default::default() };
+        assert!(!options.decide().unwrap().runs(Part::Node));
+    }
+
+    #[test]
+    fn a_port_range_reads_from_to() {
+        assert_eq!(port_range("30000-32767").unwrap(), (30000, 32767));
+        for bad in ["", "5", "9-8", "0-1", "a-b", "1-70000"] {
+            assert!(port_range(bad).is_err(), "{bad}");
+        }
+    }
+}

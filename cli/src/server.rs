@@ -1,0 +1,153 @@
+//! `coracle server`: the composition root. It reads as a table of contents: build each part, join them, run, stop.
+//!
+//! Parts meet in two ways only: through the API, by the loopback client that each is given, and through the small
+//! traits of `coracle_api::meet`, handed over here.
+
+mod bootstrap;
+mod nodes;
+mod signals;
+mod stop;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use coracle_api::meet::{HttpService, Nodes};
+use coracle_api::wellknown;
+use coracle_apiserver::{Apiserver, Identity, Mounts};
+use coracle_runtime::images::ImageStore;
+
+use crate::options::{Part, ServerOptions, Settings};
+use crate::output;
+use nodes::LocalNodes;
+use stop::Stages;
+
+/// Runs a cluster until a signal or a broken part ends it.
+pub(crate) fn run(options: ServerOptions) -> anyhow::Result<()> {
+    let settings = options.decide()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("coracle")
+        .build()
+        .context("the async runtime does not start")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let signals = signals::Signals::listen()?;
+    prepare_data_dir(&settings)?;
+
+    let nodes = Arc::new(LocalNodes::default());
+    let images =
+        Arc::new(ImageStore::open(&settings.data_dir.join("images")).context("the image store does not open")?);
+    let apiserver = build_apiserver(&settings, nodes.clone(), images.clone()).await?;
+    let api_address = apiserver.addr();
+    let kubeconfig = apiserver.kubeconfig().to_owned();
+    let client = |user: &str| apiserver.client(Identity::component(user));
+
+    // In the order in which they are stopped: first who makes work, last who keeps it.
+    let mut stages = Stages::default();
+
+    if settings.runs(Part::Controllers) {
+        let client = client(wellknown::USER_CONTROLLER_MANAGER);
+        let controllers = coracle_controllers::Controllers::build(client, coracle_controllers::Config::default());
+        stages.spawn(stop::WORK_MAKERS, "controllers", |stop| controllers.run(stop));
+    }
+    if settings.runs(Part::Scheduler) {
+        let client = client(wellknown::USER_SCHEDULER);
+        let scheduler = coracle_scheduler::Scheduler::build(client, coracle_scheduler::Config::default());
+        stages.spawn(stop::WORK_MAKERS, "scheduler", |stop| scheduler.run(stop));
+    }
+    let dns = build_dns(&settings, client(wellknown::USER_DNS)).await?;
+    let dns_address = dns.as_ref().map(coracle_dns::Dns::addr);
+    if settings.runs(Part::Network) {
+        let network = build_network(&settings, client(wellknown::USER_PROXY)).await?;
+        if settings.runs(Part::Node) {
+            let user = format!("{}{}", wellknown::USER_NODE_PREFIX, settings.node_name);
+            let parts =
+                coracle_runtime::Parts { network: network.pods(), resolver: bootstrap::resolver(dns.as_ref()), images };
+            let node = coracle_runtime::Node::build(client(&user), node_config(&settings), parts)
+                .await
+                .context("the node does not start")?;
+            nodes.add(settings.node_name.clone(), node.kubelet());
+            stages.spawn(stop::PODS, "node", |stop| node.run(stop));
+        }
+        stages.spawn(stop::NETWORK, "network", |stop| network.run(stop));
+    }
+    if let Some(dns) = dns {
+        stages.spawn(stop::NETWORK, "dns", |stop| dns.run(stop));
+    }
+    let bootstrap_client = client(wellknown::USER_CONTROLLER_MANAGER);
+    stages.spawn(stop::API, "apiserver", |stop| apiserver.run(stop));
+    bootstrap::cluster_dns(bootstrap_client, &settings, dns_address).await?;
+
+    output::line(&format!("coracle {} serves https://{api_address}", env!("CARGO_PKG_VERSION")));
+    if let Some(dns) = dns_address {
+        output::line(&format!(
+            "names of the cluster are answered at {dns}, for example: dig @{} -p {} kubernetes.default.svc.cluster.local",
+            dns.ip(),
+            dns.port()
+        ));
+    }
+    output::line(&format!("export KUBECONFIG={}", kubeconfig.display()));
+
+    stages.run(signals).await
+}
+
+async fn build_apiserver(
+    settings: &Settings,
+    nodes: Arc<dyn Nodes>,
+    images: Arc<dyn HttpService>,
+) -> anyhow::Result<Apiserver> {
+    let config = coracle_apiserver::Config {
+        data_dir: settings.data_dir.clone(),
+        bind_address: settings.bind_address,
+        secure_port: settings.secure_port,
+        service_cidr: settings.service_cidr.clone(),
+        node_ports: settings.node_ports,
+        extra_names: vec![settings.host_name.clone()],
+        ..coracle_apiserver::Config::default()
+    };
+    Apiserver::build(config, Mounts { nodes, images }).await.context("the API server does not start")
+}
+
+async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Result<coracle_network::Network> {
+    let config = coracle_network::Config {
+        pod_cidr: settings.cluster_cidr.clone(),
+        service_cidr: settings.service_cidr.clone(),
+        node_address: settings.bind_address,
+        ..coracle_network::Config::default()
+    };
+    coracle_network::Network::build(client, config).await.context("the network does not start")
+}
+
+async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_dns::Dns>> {
+    if !settings.runs(Part::Dns) {
+        return Ok(None);
+    }
+    let config = coracle_dns::Config {
+        bind_address: settings.bind_address,
+        port: settings.dns_port,
+        upstreams: bootstrap::host_resolvers(),
+        ..coracle_dns::Config::default()
+    };
+    Ok(Some(coracle_dns::Dns::build(client, config).await.context("DNS does not start")?))
+}
+
+fn node_config(settings: &Settings) -> coracle_runtime::Config {
+    coracle_runtime::Config {
+        node_name: settings.node_name.clone(),
+        host_name: settings.host_name.clone(),
+        data_dir: settings.data_dir.clone(),
+        address: settings.bind_address,
+        pod_cidr: settings.cluster_cidr.clone(),
+        ..coracle_runtime::Config::default()
+    }
+}
+
+fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(&settings.data_dir).with_context(|| {
+        format!("the data directory {} cannot be made; say another by --data-dir", settings.data_dir.display())
+    })
+}

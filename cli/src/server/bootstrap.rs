@@ -1,0 +1,135 @@
+//! What a new cluster has beside the API server's own objects: the `kube-dns` Service, pointing at the DNS server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use coracle_api::meet::Resolver;
+use coracle_api::wellknown;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::options::Settings;
+
+/// By convention the tenth address of the Service range.
+const CLUSTER_DNS_INDEX: u32 = 10;
+
+/// Creates or corrects `kube-dns`. Without a DNS server there is none.
+pub(crate) async fn cluster_dns(
+    client: kube::Client,
+    settings: &Settings,
+    address: Option<SocketAddr>,
+) -> anyhow::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    let ip = nth_address(&settings.service_cidr, CLUSTER_DNS_INDEX)
+        .with_context(|| format!("--service-cluster-ip-range {:?} has no tenth address", settings.service_cidr))?;
+    let namespace = wellknown::NAMESPACE_KUBE_SYSTEM;
+    create_or_patch(Api::<Service>::namespaced(client.clone(), namespace), "kube-dns", service(ip)).await?;
+    let reachable = reachable(address);
+    create_or_patch(Api::<EndpointSlice>::namespaced(client, namespace), "kube-dns", slice(reachable)).await
+}
+
+fn service(ip: IpAddr) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kube-dns", "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}},
+        "spec": {"clusterIP": ip, "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+        ]},
+    })
+}
+
+fn slice(address: SocketAddr) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kube-dns", "labels": {wellknown::LABEL_SERVICE_NAME: "kube-dns"}},
+        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [address.ip()], "conditions": {"ready": true}}],
+        "ports": [
+            {"name": "dns", "port": address.port(), "protocol": "UDP"},
+            {"name": "dns-tcp", "port": address.port(), "protocol": "TCP"},
+        ],
+    })
+}
+
+async fn create_or_patch<K>(api: Api<K>, name: &str, object: Value) -> anyhow::Result<()>
+where
+    K: kube::Resource + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
+{
+    let typed = serde_json::from_value(object.clone())?;
+    match api.create(&PostParams::default(), &typed).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            api.patch(name, &PatchParams::default(), &Patch::Merge(object)).await?;
+            Ok(())
+        }
+        Err(error) => Err(error).with_context(|| format!("{name} of the cluster cannot be written")),
+    }
+}
+
+/// Where pods reach a server bound to `address`: the wildcard address is this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        _ => address,
+    }
+}
+
+fn nth_address(cidr: &str, index: u32) -> Option<IpAddr> {
+    let (base, bits) = cidr.split_once('/')?;
+    let base: std::net::Ipv4Addr = base.parse().ok()?;
+    let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
+    let size = 1_u64 << (32 - bits);
+    (u64::from(index) < size).then(|| IpAddr::from((u32::from(base) + index).to_be_bytes()))
+}
+
+/// The resolver that guests ask: the cluster's, or one that knows no name where DNS is left out.
+pub(crate) fn resolver(dns: Option<&coracle_dns::Dns>) -> Arc<dyn Resolver> {
+    dns.map_or_else(|| Arc::new(NoNames) as Arc<dyn Resolver>, coracle_dns::Dns::resolver)
+}
+
+struct NoNames;
+
+#[async_trait]
+impl Resolver for NoNames {
+    async fn lookup(&self, name: &str, _namespace: &str) -> Vec<IpAddr> {
+        name.parse().into_iter().collect()
+    }
+}
+
+/// The resolvers that this machine uses for names outside the cluster, from `/etc/resolv.conf`.
+pub(crate) fn host_resolvers() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    nameservers(&text)
+}
+
+fn nameservers(resolv_conf: &str) -> Vec<SocketAddr> {
+    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    lines.filter_map(|rest| rest.trim().parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nameservers_are_read_as_the_resolver_reads_them() {
+        let text = "# a comment\nnameserver 192.0.2.1\n nameserver ::1\nsearch x\nnameserver nonsense\n";
+        let found: Vec<String> = nameservers(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1:53", "[::1]:53"]);
+    }
+
+    #[test]
+    fn the_tenth_address_is_counted_from_the_range_s_first() {
+        assert_eq!(nth_address("127.43.0.0/16", 10), Some(IpAddr::from([127, 43, 0, 10])));
+        assert_eq!(nth_address("10.0.0.0/29", 10), None);
+        assert_eq!(nth_address("nonsense", 10), None);
+    }
+}
