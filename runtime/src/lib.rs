@@ -1,3 +1,4 @@
 //! The node agent: pods as WebAssembly instances.
 
 pub mod images;
+pub mod lifecycle;

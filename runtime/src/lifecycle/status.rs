@@ -1,0 +1,118 @@
+//! The status of a pod: every state of the machine maps to exactly one, in the kubelet's words.
+//!
+//! Pure. What others have written into the status (scheduling, readiness gates) and the times of conditions that
+//! did not change are taken over from `before`.
+
+mod conditions;
+mod containers;
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::container::{Container, State};
+use super::{Lifecycle, Stage, Verdict};
+
+/// What the status needs beside the machine's own state.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The status as it is now.
+    pub before: &'a PodStatus,
+    /// The node's address.
+    pub host: IpAddr,
+    /// `metadata.generation` of the spec that is being run.
+    pub generation: Option<i64>,
+    /// The quality-of-service class that follows from the spec.
+    pub qos_class: &'static str,
+    /// The conditions that the spec's readiness gates ask for.
+    pub gates: &'a [String],
+}
+
+/// The status of a pod in this state at `now`.
+#[must_use]
+pub fn status(life: &Lifecycle, around: Surroundings<'_>, now: Timestamp) -> PodStatus {
+    let before = around.before;
+    let (reason, message) = verdict_words(life, before);
+    let (inits, main) = containers::statuses(life);
+    PodStatus {
+        phase: Some(phase(life).to_owned()),
+        reason,
+        message,
+        conditions: Some(conditions::conditions(life, around, now)),
+        init_container_statuses: (!inits.is_empty()).then_some(inits),
+        container_statuses: Some(main),
+        host_ip: Some(around.host.to_string()),
+        host_ips: Some(vec![HostIP { ip: around.host.to_string() }]),
+        pod_ip: life.ip.map(|ip| ip.to_string()).or_else(|| kept_ip(life, before)),
+        pod_ips: life
+            .ip
+            .map(|ip| vec![PodIP { ip: ip.to_string() }])
+            .or_else(|| kept_ip(life, before).map(|ip| vec![PodIP { ip }])),
+        start_time: Some(Time(coracle_api::clock::whole_seconds(life.started_at))),
+        qos_class: Some(before.qos_class.clone().unwrap_or_else(|| around.qos_class.to_owned())),
+        observed_generation: around.generation,
+        nominated_node_name: before.nominated_node_name.clone(),
+        resource_claim_statuses: before.resource_claim_statuses.clone(),
+        ..PodStatus::default()
+    }
+}
+
+/// A pod that has ended keeps the address that it had.
+fn kept_ip(life: &Lifecycle, before: &PodStatus) -> Option<String> {
+    before.pod_ip.clone().filter(|_| life.is_finished())
+}
+
+fn verdict_words(life: &Lifecycle, before: &PodStatus) -> (Option<String>, Option<String>) {
+    match life.stage {
+        Stage::Finished { verdict: Verdict::DeadlineExceeded } => (
+            Some("DeadlineExceeded".to_owned()),
+            Some("Pod was active on the node longer than the specified deadline".to_owned()),
+        ),
+        Stage::Refused => (Some("Unsupported".to_owned()), life.plan.refusal.clone()),
+        Stage::Finished { .. } | Stage::Gone => (before.reason.clone(), before.message.clone()),
+        Stage::Preparing { .. } | Stage::Initializing | Stage::Running | Stage::Stopping { .. } => (None, None),
+    }
+}
+
+/// The phase, as the kubelet's `getPhase` has it.
+fn phase(life: &Lifecycle) -> &'static str {
+    match life.stage {
+        Stage::Refused | Stage::Preparing { .. } => "Pending",
+        Stage::Finished { verdict: Verdict::Succeeded } => "Succeeded",
+        Stage::Finished { verdict: Verdict::Failed | Verdict::DeadlineExceeded } => "Failed",
+        Stage::Initializing => "Pending",
+        Stage::Running => running_phase(life),
+        Stage::Stopping { .. } => {
+            if main(life).any(has_run) {
+                running_phase(life)
+            } else {
+                "Pending"
+            }
+        }
+        Stage::Gone => gone_phase(life),
+    }
+}
+
+fn main(life: &Lifecycle) -> impl Iterator<Item = &Container> {
+    life.containers.iter().skip(life.plan.inits)
+}
+
+/// Whether the container runs or has ever run.
+fn has_run(c: &Container) -> bool {
+    matches!(c.state, State::Running { .. } | State::Ended(_) | State::BackingOff { .. }) || c.last.is_some()
+}
+
+fn running_phase(life: &Lifecycle) -> &'static str {
+    if main(life).all(has_run) { "Running" } else { "Pending" }
+}
+
+/// A pod that was deleted ends as what its containers came to.
+fn gone_phase(life: &Lifecycle) -> &'static str {
+    if !main(life).any(has_run) {
+        return "Failed";
+    }
+    let succeeded = |c: &Container| matches!(&c.state, State::Ended(t) if t.end.code == 0);
+    if main(life).all(succeeded) { "Succeeded" } else { "Failed" }
+}

@@ -1,0 +1,134 @@
+//! The conditions of a pod, with the kubelet's reasons and messages.
+
+use coracle_api::clock::whole_seconds;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::super::container::{Container, State};
+use super::super::{Lifecycle, Stage, Verdict};
+use super::Surroundings;
+use super::containers::is_ready;
+
+/// The conditions that are ours to set.
+const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+
+/// Why a condition is not true.
+struct No {
+    reason: &'static str,
+    message: Option<String>,
+}
+
+/// Ours, then those of others as they were.
+pub(super) fn conditions(life: &Lifecycle, around: Surroundings<'_>, now: Timestamp) -> Vec<PodCondition> {
+    let containers = containers_ready(life);
+    let ready = match &containers {
+        Ok(()) => gates_ready(around),
+        Err(no) => Err(No { reason: no.reason, message: no.message.clone() }),
+    };
+    let answers = [sandbox(life), initialized(life), ready, containers];
+    let before = around.before.conditions.as_deref().unwrap_or_default();
+    let mut all: Vec<PodCondition> = OURS
+        .into_iter()
+        .zip(answers)
+        .map(|(type_, answer)| {
+            let old = before.iter().find(|c| c.type_ == type_);
+            condition(type_, answer, old, around.generation, now)
+        })
+        .collect();
+    all.extend(before.iter().filter(|c| !OURS.contains(&c.type_.as_str())).cloned());
+    all
+}
+
+fn condition(
+    type_: &str,
+    answer: Result<(), No>,
+    old: Option<&PodCondition>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> PodCondition {
+    let (status, reason, message) = match answer {
+        // A pod that completed is initialized and says so.
+        Ok(()) => ("True", None, None),
+        Err(no) if type_ == "Initialized" && no.reason == "PodCompleted" => ("True", Some(no.reason), None),
+        Err(no) => ("False", Some(no.reason), no.message),
+    };
+    let unchanged = old.filter(|o| o.status == status).and_then(|o| o.last_transition_time.clone());
+    PodCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.filter(|r| !r.is_empty()).map(str::to_owned),
+        message,
+        observed_generation: generation,
+        last_transition_time: Some(unchanged.unwrap_or(Time(whole_seconds(now)))),
+        last_probe_time: None,
+    }
+}
+
+fn sandbox(life: &Lifecycle) -> Result<(), No> {
+    let there = match life.stage {
+        Stage::Initializing | Stage::Running | Stage::Stopping { .. } => life.ip.is_some(),
+        Stage::Refused | Stage::Preparing { .. } | Stage::Finished { .. } | Stage::Gone => false,
+    };
+    if there { Ok(()) } else { Err(No { reason: "", message: None }) }
+}
+
+fn initialized(life: &Lifecycle) -> Result<(), No> {
+    if let Stage::Finished { verdict: Verdict::Succeeded } = life.stage {
+        return Err(No { reason: "PodCompleted", message: None });
+    }
+    let done = |c: &Container| matches!(&c.state, State::Ended(t) if t.end.code == 0);
+    let names = unfit(life, 0..life.plan.inits, done);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let message = Some(format!("containers with incomplete status: [{names}]"));
+    Err(No { reason: "ContainersNotInitialized", message })
+}
+
+fn containers_ready(life: &Lifecycle) -> Result<(), No> {
+    match life.stage {
+        Stage::Finished { verdict: Verdict::Succeeded } => Err(No { reason: "PodCompleted", message: None }),
+        Stage::Finished { verdict: Verdict::Failed | Verdict::DeadlineExceeded } => {
+            Err(No { reason: "PodFailed", message: None })
+        }
+        Stage::Refused
+        | Stage::Preparing { .. }
+        | Stage::Initializing
+        | Stage::Running
+        | Stage::Stopping { .. }
+        | Stage::Gone => {
+            let names = unfit(life, life.plan.inits..life.containers.len(), is_ready);
+            if names.is_empty() {
+                return Ok(());
+            }
+            let message = Some(format!("containers with unready status: [{names}]"));
+            Err(No { reason: "ContainersNotReady", message })
+        }
+    }
+}
+
+fn gates_ready(around: Surroundings<'_>) -> Result<(), No> {
+    let conditions = around.before.conditions.as_deref().unwrap_or_default();
+    let open = |gate: &str| conditions.iter().any(|c| c.type_ == gate && c.status == "True");
+    let closed: Vec<String> = around
+        .gates
+        .iter()
+        .filter(|g| !open(g))
+        .map(|g| match conditions.iter().any(|c| c.type_ == **g) {
+            true => format!("the status of pod readiness gate {g:?} is not \"True\", but False"),
+            false => format!("corresponding condition of pod readiness gate {g:?} does not exist."),
+        })
+        .collect();
+    if closed.is_empty() {
+        return Ok(());
+    }
+    Err(No { reason: "ReadinessGatesNotReady", message: Some(closed.join(", ")) })
+}
+
+/// The names of the containers in `range` that are not fit, separated by spaces.
+fn unfit(life: &Lifecycle, range: std::ops::Range<usize>, fit: impl Fn(&Container) -> bool) -> String {
+    let pairs = life.plan.containers.iter().zip(&life.containers);
+    let names = pairs.skip(range.start).take(range.len()).filter(|(_, c)| !fit(c)).map(|(p, _)| p.name.as_str());
+    names.collect::<Vec<_>>().join(" ")
+}

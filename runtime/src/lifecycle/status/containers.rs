@@ -1,0 +1,116 @@
+//! The statuses of a pod's containers.
+
+use coracle_api::clock::whole_seconds;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::super::backoff::in_words;
+use super::super::container::{Container, State, Termination};
+use super::super::{ContainerPlan, Lifecycle, Stage};
+
+/// The statuses of the init containers and of the others.
+pub(super) fn statuses(life: &Lifecycle) -> (Vec<ContainerStatus>, Vec<ContainerStatus>) {
+    let mut all = life.plan.containers.iter().zip(&life.containers).enumerate();
+    let inits = all.by_ref().take(life.plan.inits).map(|(_, (p, c))| status(life, p, c, Part::Init)).collect();
+    (inits, all.map(|(_, (p, c))| status(life, p, c, Part::Main)).collect())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Init,
+    Main,
+}
+
+/// Whether a container of the pod's own counts as ready.
+pub(super) fn is_ready(c: &Container) -> bool {
+    matches!(c.state, State::Running { ready: true, .. })
+}
+
+fn status(life: &Lifecycle, plan: &ContainerPlan, c: &Container, part: Part) -> ContainerStatus {
+    let (ready, started) = match (&c.state, part) {
+        (State::Running { ready, started, .. }, Part::Main) => (*ready, *started),
+        (State::Running { started, .. }, Part::Init) => (false, *started),
+        (State::Ended(t), Part::Init) => (t.end.code == 0, false),
+        _ => (false, false),
+    };
+    ContainerStatus {
+        name: plan.name.clone(),
+        image: plan.image.clone(),
+        image_id: c.image_id.clone().unwrap_or_default(),
+        container_id: c.id.as_deref().map(full_id),
+        ready,
+        started: Some(started),
+        restart_count: i32::try_from(c.restarts).unwrap_or(i32::MAX),
+        state: Some(state(life, plan, c)),
+        last_state: Some(c.last.as_ref().map(terminated).unwrap_or_default()),
+        ..ContainerStatus::default()
+    }
+}
+
+fn state(life: &Lifecycle, plan: &ContainerPlan, c: &Container) -> ContainerState {
+    match &c.state {
+        State::Idle | State::Starting { .. } => not_yet(life),
+        State::Held { problem, tries, .. } => {
+            waiting(problem.reason(*tries), Some(problem.message(&plan.image, *tries)))
+        }
+        State::BackingOff { .. } if !c.is_backing_off() => not_yet(life),
+        State::BackingOff { .. } => waiting(
+            "CrashLoopBackOff",
+            Some(format!(
+                "back-off {} restarting failed container={} pod={}",
+                in_words(c.present_wait()),
+                plan.name,
+                life.plan.full_name()
+            )),
+        ),
+        State::Running { since, .. } => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(time(*since)) }),
+            ..ContainerState::default()
+        },
+        State::Ended(t) => terminated(t),
+    }
+}
+
+/// Why a container has not started when nothing is wrong with itself.
+fn not_yet(life: &Lifecycle) -> ContainerState {
+    match &life.stage {
+        Stage::Refused => waiting("Unsupported", life.plan.refusal.clone()),
+        Stage::Running => waiting("ContainerCreating", None),
+        Stage::Preparing { .. }
+        | Stage::Initializing
+        | Stage::Stopping { .. }
+        | Stage::Finished { .. }
+        | Stage::Gone => waiting(if life.plan.inits > 0 { "PodInitializing" } else { "ContainerCreating" }, None),
+    }
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
+        ..ContainerState::default()
+    }
+}
+
+fn terminated(t: &Termination) -> ContainerState {
+    let terminated = ContainerStateTerminated {
+        container_id: t.id.as_deref().map(full_id),
+        exit_code: t.end.code,
+        reason: Some(t.end.reason.clone()),
+        message: t.end.message.clone(),
+        started_at: t.started_at.map(time),
+        finished_at: Some(time(t.finished_at)),
+        ..ContainerStateTerminated::default()
+    };
+    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
+}
+
+fn full_id(id: &str) -> String {
+    format!("wasmtime://{id}")
+}
+
+fn time(t: Timestamp) -> Time {
+    Time(whole_seconds(t))
+}

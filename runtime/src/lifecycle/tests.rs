@@ -1,0 +1,352 @@
+//! The machine by tables and by properties.
+
+use std::net::Ipv4Addr;
+
+use expect_test::{Expect, expect};
+use k8s_openapi::api::core::v1::PodStatus;
+use proptest::prelude::*;
+
+use super::*;
+
+const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
+
+fn plan(restart: RestartPolicy, inits: usize, main: usize) -> Plan {
+    let container = |i| ContainerPlan { name: format!("c{i}"), image: "hello:1".to_owned(), probes: Probes::default() };
+    Plan {
+        namespace: "default".to_owned(),
+        name: "p".to_owned(),
+        uid: "u".to_owned(),
+        restart,
+        containers: (0..inits + main).map(container).collect(),
+        inits,
+        grace: Duration::from_secs(30),
+        deadline: None,
+        refusal: None,
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn started(slot: usize, run: u32) -> Event {
+    Event::Started { slot: Slot(slot), run: Run(run), id: format!("id{run}"), image_id: "img".to_owned() }
+}
+
+fn ended(slot: usize, run: u32, code: i32) -> Event {
+    Event::Ended { slot: Slot(slot), run: Run(run), end: End::exited(code) }
+}
+
+fn shown(life: &Lifecycle) -> PodStatus {
+    let before = PodStatus::default();
+    let around = Surroundings {
+        before: &before,
+        host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        generation: None,
+        qos_class: "BestEffort",
+        gates: &[],
+    };
+    status(life, around, at(0))
+}
+
+/// The phase and, for each container, its state, readiness and restarts.
+fn summary(life: &Lifecycle) -> String {
+    let status = shown(life);
+    let state = |c: &k8s_openapi::api::core::v1::ContainerStatus| {
+        let state = c.state.clone().unwrap_or_default();
+        let word = match (state.waiting, state.running, state.terminated) {
+            (Some(w), _, _) => w.reason.unwrap_or_default(),
+            (_, Some(_), _) => "running".to_owned(),
+            (_, _, Some(t)) => format!("{}/{}", t.reason.unwrap_or_default(), t.exit_code),
+            _ => "?".to_owned(),
+        };
+        format!("{word}{}×{}", if c.ready { "+" } else { "" }, c.restart_count)
+    };
+    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    format!("{} [{}]", status.phase.unwrap_or_default(), all.map(state).collect::<Vec<_>>().join(" "))
+}
+
+fn effect(e: &Effect) -> String {
+    match e {
+        Effect::Prepare => "prepare".to_owned(),
+        Effect::Start { slot, run } => format!("start {}.{}", slot.0, run.0),
+        Effect::Stop { slot, run } => format!("stop {}.{}", slot.0, run.0),
+        Effect::Kill { slot, run } => format!("kill {}.{}", slot.0, run.0),
+        Effect::Say { reason, .. } => format!("say {reason}"),
+        Effect::Remove => "remove".to_owned(),
+    }
+}
+
+fn check(plan: Plan, events: Vec<(i64, Event)>, expected: &Expect) {
+    let mut life = Lifecycle::new(plan, at(0));
+    let mut lines = String::new();
+    for (second, event) in events {
+        let (next, effects) = life.step(event, at(second));
+        life = next;
+        let effects: Vec<String> = effects.iter().map(effect).collect();
+        lines += &format!("{second:>4} {} → {}\n", summary(&life), effects.join(", "));
+    }
+    expected.assert_eq(&lines);
+}
+
+#[test]
+fn a_server_starts_runs_and_is_deleted() {
+    check(
+        plan(RestartPolicy::Always, 0, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (50, Event::Delete { grace: Duration::from_secs(30) }),
+            (51, ended(0, 1, 0)),
+        ],
+        &expect![[r#"
+               0 Pending [ContainerCreating×0] → prepare
+               0 Pending [ContainerCreating×0] → start 0.1
+               0 Running [running+×0] → 
+              50 Running [running+×0] → say Killing, stop 0.1
+              51 Succeeded [Completed/0×0] → remove
+        "#]],
+    );
+}
+
+#[test]
+fn a_crashing_container_backs_off_longer_and_longer() {
+    check(
+        plan(RestartPolicy::Always, 0, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (1, ended(0, 1, 1)),
+            (1, started(0, 2)),
+            (2, ended(0, 2, 1)),
+            (11, Event::Tick),
+            (12, Event::Tick),
+            (12, started(0, 3)),
+            (13, ended(0, 3, 1)),
+            (33, Event::Tick),
+            (33, started(0, 4)),
+            (700, ended(0, 4, 1)),
+        ],
+        &expect![[r#"
+               0 Pending [ContainerCreating×0] → prepare
+               0 Pending [ContainerCreating×0] → start 0.1
+               0 Running [running+×0] → 
+               1 Running [ContainerCreating×1] → start 0.2
+               1 Running [running+×1] → 
+               2 Running [CrashLoopBackOff×1] → say BackOff
+              11 Running [CrashLoopBackOff×1] → 
+              12 Running [ContainerCreating×2] → start 0.3
+              12 Running [running+×2] → 
+              13 Running [CrashLoopBackOff×2] → say BackOff
+              33 Running [ContainerCreating×3] → start 0.4
+              33 Running [running+×3] → 
+             700 Running [ContainerCreating×4] → start 0.5
+        "#]],
+    );
+}
+
+#[test]
+fn the_crash_loop_message_is_upstreams() {
+    let mut life = Lifecycle::new(plan(RestartPolicy::Always, 0, 1), at(0));
+    let events =
+        [Event::Tick, Event::Prepared { ip: IP }, started(0, 1), ended(0, 1, 1), started(0, 2), ended(0, 2, 3)];
+    for event in events {
+        life = life.step(event, at(0)).0;
+    }
+    let state = shown(&life).container_statuses.unwrap()[0].clone();
+    let message = state.state.unwrap().waiting.unwrap().message.unwrap();
+    assert_eq!(message, "back-off 10s restarting failed container=c0 pod=p_default(u)");
+    assert_eq!(state.last_state.unwrap().terminated.unwrap().exit_code, 3);
+}
+
+#[test]
+fn init_containers_run_in_order_and_a_failure_ends_a_pod_that_never_restarts() {
+    check(
+        plan(RestartPolicy::Never, 2, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (1, ended(0, 1, 0)),
+            (1, started(1, 1)),
+            (2, ended(1, 1, 7)),
+            (3, Event::Delete { grace: Duration::ZERO }),
+        ],
+        &expect![[r#"
+               0 Pending [PodInitializing×0 PodInitializing×0 PodInitializing×0] → prepare
+               0 Pending [PodInitializing×0 PodInitializing×0 PodInitializing×0] → start 0.1
+               0 Pending [running×0 PodInitializing×0 PodInitializing×0] → 
+               1 Pending [Completed/0+×0 PodInitializing×0 PodInitializing×0] → start 1.1
+               1 Pending [Completed/0+×0 running×0 PodInitializing×0] → 
+               2 Failed [Completed/0+×0 Error/7×0 PodInitializing×0] → 
+               3 Failed [Completed/0+×0 Error/7×0 PodInitializing×0] → remove
+        "#]],
+    );
+}
+
+#[test]
+fn a_missing_image_waits_and_is_retried_at_once_when_it_arrives() {
+    let problem = || Problem::ErrImagePull("not here".to_owned());
+    let failed = |run| Event::StartFailed { slot: Slot(0), run: Run(run), problem: problem() };
+    check(
+        plan(RestartPolicy::Always, 0, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, failed(1)),
+            (10, Event::Tick),
+            (10, failed(2)),
+            (12, Event::Retry { slot: Slot(0) }),
+            (12, started(0, 3)),
+        ],
+        &expect![[r#"
+               0 Pending [ContainerCreating×0] → prepare
+               0 Pending [ContainerCreating×0] → start 0.1
+               0 Pending [ErrImagePull×0] → say Failed, say Failed
+              10 Pending [ContainerCreating×0] → start 0.2
+              10 Pending [ImagePullBackOff×0] → say BackOff, say Failed
+              12 Pending [ContainerCreating×0] → start 0.3
+              12 Running [running+×0] → 
+        "#]],
+    );
+}
+
+#[test]
+fn what_does_not_stop_is_killed_after_the_grace_period() {
+    check(
+        plan(RestartPolicy::Always, 0, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (5, Event::Delete { grace: Duration::from_secs(30) }),
+            (34, Event::Tick),
+            (35, Event::Tick),
+            (35, ended(0, 1, 137)),
+            (36, started(0, 9)),
+        ],
+        &expect![[r#"
+               0 Pending [ContainerCreating×0] → prepare
+               0 Pending [ContainerCreating×0] → start 0.1
+               0 Running [running+×0] → 
+               5 Running [running+×0] → say Killing, stop 0.1
+              34 Running [running+×0] → 
+              35 Running [running+×0] → kill 0.1
+              35 Failed [Error/137×0] → remove
+              36 Failed [Error/137×0] → kill 0.9
+        "#]],
+    );
+}
+
+#[test]
+fn a_pod_that_ran_before_the_process_died_counts_a_restart() {
+    let mut life = Lifecycle::new(plan(RestartPolicy::Always, 0, 1), at(0));
+    for event in [Event::Tick, Event::Prepared { ip: IP }, started(0, 1)] {
+        life = life.step(event, at(0)).0;
+    }
+    let life = Lifecycle::adopt(plan(RestartPolicy::Always, 0, 1), &shown(&life), at(9));
+    let (life, _) = life.step(Event::Tick, at(9));
+    let (life, effects) = life.step(Event::Prepared { ip: IP }, at(9));
+    assert_eq!(effects, [Effect::Start { slot: Slot(0), run: Run(1) }]);
+    let (life, _) = life.step(started(0, 1), at(9));
+    assert_eq!(summary(&life), "Running [running+×1]");
+    let last = shown(&life).container_statuses.unwrap()[0].last_state.clone().unwrap().terminated.unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+}
+
+#[test]
+fn a_pod_that_never_restarts_fails_if_the_process_died() {
+    let mut life = Lifecycle::new(plan(RestartPolicy::Never, 0, 1), at(0));
+    for event in [Event::Tick, Event::Prepared { ip: IP }, started(0, 1)] {
+        life = life.step(event, at(0)).0;
+    }
+    let life = Lifecycle::adopt(plan(RestartPolicy::Never, 0, 1), &shown(&life), at(9));
+    let life = life.step(Event::Tick, at(9)).0.step(Event::Prepared { ip: IP }, at(9)).0;
+    assert_eq!(summary(&life), "Failed [ContainerStatusUnknown/137×0]");
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let slot = || (0..4_usize).prop_map(Slot);
+    let run = || (0..5_u32).prop_map(Run);
+    let problem = Problem::ErrImagePull("x".to_owned());
+    prop_oneof![
+        3 => Just(Event::Prepared { ip: IP }),
+        1 => Just(Event::PrepareFailed { message: "x".to_owned() }),
+        6 => (0..3_usize, 1..4_u32).prop_map(|(s, r)| started(s, r)),
+        2 => (slot(), run()).prop_map(move |(slot, run)| Event::StartFailed { slot, run, problem: problem.clone() }),
+        6 => (0..3_usize, 1..4_u32, 0..2_i32).prop_map(|(s, r, c)| ended(s, r, c)),
+        1 => (slot(), run(), any::<bool>()).prop_map(|(slot, run, healthy)| Event::Probed { slot, run, probe: Probe::Liveness, healthy }),
+        1 => slot().prop_map(|slot| Event::Retry { slot }),
+        1 => Just(Event::RetryPrepare),
+        4 => Just(Event::Tick),
+        1 => (0..40_u64).prop_map(|s| Event::Delete { grace: Duration::from_secs(s) }),
+        1 => Just(Event::Vanished),
+    ]
+}
+
+fn any_plan() -> impl Strategy<Value = Plan> {
+    let policy = prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)];
+    (policy, 0..2_usize, 1..3_usize, proptest::option::of(1..100_u64)).prop_map(|(policy, inits, main, deadline)| {
+        Plan { deadline: deadline.map(Duration::from_secs), ..plan(policy, inits, main) }
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_events_are_accepted_and_the_promises_hold(
+        plan in any_plan(),
+        events in proptest::collection::vec((0..60_i64, any_event()), 0..80),
+    ) {
+        let slots = plan.containers.len();
+        let mut life = Lifecycle::new(plan.clone(), at(0));
+        let (mut clock, mut restarts, mut began) = (0, vec![0; slots], vec![0; slots]);
+        for (passed, event) in events {
+            clock += passed;
+            let over = life.is_finished();
+            let (next, effects) = life.step(event, at(clock));
+            life = next;
+            for e in &effects {
+                if let Effect::Start { slot, .. } = e {
+                    prop_assert!(!over, "a terminated pod is never restarted");
+                    if let Some(c) = life.containers.get(slot.0) && c.last.is_some() {
+                        began[slot.0] += 1;
+                    }
+                }
+            }
+            if plan.restart == RestartPolicy::Never {
+                prop_assert!(began.iter().all(|n| *n == 0), "with Never nothing runs twice");
+            }
+            for (before, c) in restarts.iter_mut().zip(&life.containers) {
+                prop_assert!(c.restarts >= *before, "restartCount never decreases");
+                *before = c.restarts;
+            }
+            let _ = shown(&life);
+        }
+    }
+
+    #[test]
+    fn a_deleted_pod_is_gone_once_all_containers_ended(
+        plan in any_plan(),
+        events in proptest::collection::vec((0..60_i64, any_event()), 0..60),
+    ) {
+        let mut life = Lifecycle::new(plan, at(0));
+        let mut clock = 0;
+        for (passed, event) in events {
+            clock += passed;
+            life = life.step(event, at(clock)).0;
+        }
+        life = life.step(Event::Delete { grace: Duration::from_secs(5) }, at(clock)).0;
+        let live: Vec<(usize, u32)> = life.containers.iter().enumerate().filter_map(|(i, c)| match c.state {
+            State::Running { run, .. } => Some((i, run.0)),
+            _ => None,
+        }).collect();
+        prop_assert!(live.is_empty() == life.is_gone());
+        for (slot, run) in live {
+            life = life.step(ended(slot, run, 0), at(clock)).0;
+        }
+        prop_assert!(life.is_gone());
+        prop_assert_eq!(life.wake(), None);
+    }
+}
