@@ -13,4 +13,10 @@ impl Admitted {
     pub fn value(&self) -> &Value {
         &self.0
     }
+
+    /// An object that a test vouches for.
+    #[cfg(test)]
+    pub(crate) fn for_tests(object: Value) -> Self {
+        Self(object)
+    }
 }

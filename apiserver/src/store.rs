@@ -1,24 +1,36 @@
 //! The store: current objects in memory, history as a ring of events, durability behind a compare-and-swap batch.
 //!
 //! Invariants: a commit is acknowledged, and its events published, only when it is as durable as it asked to be;
-//! revisions grow by one a change and are never reused, not even after a crash; reads and watches touch no disk.
+//! revisions grow with each change and are never reused, not even after a crash; reads and watches touch no disk.
 //!
-//! Two implementations of [`Store`]: [`redb`] for one machine, [`memory`] for tests.
+//! [`Local`] is a [`Store`] for one machine: [`redb::open`] keeps it in a data directory, [`memory::open`] nowhere.
+
+mod entry;
+mod key;
+
+mod hub;
+mod objects;
+mod ring;
+
+mod draft;
+mod local;
+mod writer;
+
+pub mod memory;
+pub mod redb;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use coracle_api::revision::Revision;
 
-/// Where an object stands: `group/resource/namespace/name`, with an empty group for the core group and an empty
-/// namespace for objects of the cluster. Keys sort as lists are answered: by namespace, then name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Arc<str>);
-
-/// A part of the key space: all objects of a resource, or those of one namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Prefix(Arc<str>);
+pub use self::entry::{BadRecord, Encoded, Entry, Labels};
+pub use self::hub::Watcher;
+pub use self::key::{Key, Prefix};
+pub use self::local::Local;
 
 /// How long a change must outlive us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,24 +51,12 @@ pub enum Expect {
     At(Revision),
 }
 
-/// An object ready to be stored: its JSON, with a gap where the store writes the revision it gives it.
-#[derive(Debug, Clone)]
-pub struct Encoded {
-    _fields: (),
-}
-
-/// A stored object. Immutable: a change makes another entry.
-#[derive(Debug)]
-pub struct Entry {
-    _fields: (),
-}
-
 /// What to do with a key.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Let this object stand there.
     Put(Encoded),
-    /// Let nothing stand there. Watchers see the last state, with the revision of the deletion.
+    /// Let nothing stand there; something must have. Watchers see the last state, with the revision of the deletion.
     Delete,
 }
 
@@ -69,12 +69,12 @@ pub struct Change {
     pub expect: Expect,
     /// What stands there after.
     pub action: Action,
-    /// How long it must last.
+    /// How long it must last. A commit with one durable change is durable as a whole.
     pub durability: Durability,
 }
 
 /// Why nothing of a commit happened.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
     /// The change of this index met something else than it expected; what stands there, if anything.
     #[error("change {index} met another state than it expected")]
@@ -84,8 +84,8 @@ pub enum CommitError {
         /// What stands there now.
         current: Option<Arc<Entry>>,
     },
-    /// The disk did not take it (full, read-only, broken). Nothing was acknowledged.
-    #[error("the data directory does not take writes")]
+    /// The disk did not take it (full, read-only, broken). Nothing was acknowledged, and reads go on.
+    #[error("the data directory does not take writes; free space or repair it, and writes go on")]
     Disk(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The store has been stopped.
     #[error("the store has stopped")]
@@ -102,7 +102,7 @@ pub struct Listing {
 }
 
 /// What happened to an object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
     /// It was not there before.
     Added,
@@ -113,12 +113,37 @@ pub enum Happened {
 }
 
 /// One event of history.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What happened.
     pub happened: Happened,
     /// The object after it.
     pub entry: Arc<Entry>,
+}
+
+impl Event {
+    /// When it happened.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.entry.revision()
+    }
+
+    /// The object before it.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Arc<Entry>> {
+        match &self.happened {
+            Happened::Added => None,
+            Happened::Modified(before) | Happened::Deleted(before) => Some(before),
+        }
+    }
+
+    /// What stands at the key after it.
+    fn state(&self) -> Option<&Arc<Entry>> {
+        match &self.happened {
+            Happened::Added | Happened::Modified(_) => Some(&self.entry),
+            Happened::Deleted(_) => None,
+        }
+    }
 }
 
 /// Why a watch ended.
@@ -129,17 +154,12 @@ pub enum WatchError {
     Expired {
         /// The revision to go on from.
         requested: Revision,
-        /// The oldest that is kept.
+        /// The oldest that can be gone on from.
         oldest: Revision,
     },
     /// The store has been stopped.
     #[error("the store has stopped")]
     Stopped,
-}
-
-/// A watcher: every event under its prefix after its revision, in order, without gaps.
-pub struct Watcher {
-    _fields: (),
 }
 
 /// Objects in memory, durable changes, and history.
@@ -151,19 +171,23 @@ pub trait Store: Send + Sync + 'static {
     /// All objects under `prefix`, consistent at one revision.
     fn list(&self, prefix: &Prefix) -> Listing;
 
-    /// The revision of the newest change.
+    /// The revision of the newest change that can be seen. Never zero.
     fn revision(&self) -> Revision;
 
     /// Makes all changes, or none. Returns the new entries in the order of the changes
     /// (for a delete: the last state, with the revision of the deletion).
+    /// Once asked, it happens or fails whether or not the future is awaited to its end.
     ///
     /// # Errors
     /// [`CommitError`]; then nothing happened.
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Arc<Entry>>, CommitError>;
 
-    /// Events under `prefix` after revision `from`.
+    /// Events under `prefix` after revision `from`, which may lie in the future.
     ///
     /// # Errors
     /// [`WatchError::Expired`] when that history is no longer kept.
     fn watch(&self, prefix: &Prefix, from: Revision) -> Result<Watcher, WatchError>;
+
+    /// Ends all watches, refuses further commits, and returns when what was volatile is on disk.
+    async fn stop(&self);
 }
