@@ -1,1 +1,174 @@
-//! placeholder
+//! Names of the cluster: answered in process for guests, and over UDP and TCP by hickory for everybody else.
+//!
+//! It refuses to let a name of the cluster out: only names outside the cluster domain are asked of the host's resolvers.
+//!
+//! Reading order: the zone and how it follows the cluster, then who answers: forwarder, server, resolver.
+
+mod watch;
+mod zone;
+mod zones;
+
+mod forward;
+mod resolver;
+mod server;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use coracle_api::meet::Resolver;
+use hickory_proto::rr::Name;
+use hickory_server::server::Server;
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+
+use forward::Forwarder;
+use resolver::Lookup;
+use server::Handler;
+use watch::Watch;
+use zones::Zones;
+
+/// How long a client's TCP connection may be silent.
+const TCP_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How many answers may wait for one TCP client that does not read.
+const TCP_ANSWERS_MAX: usize = 32;
+
+/// How long questions that are being answered may take to end at shutdown.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How often a free port is sought that is free for both protocols.
+const FREE_PORT_TRIES: usize = 16;
+
+/// What the DNS server needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// Where to listen.
+    pub bind_address: IpAddr,
+    /// The port, for UDP and TCP alike; 0 picks a free one.
+    pub port: u16,
+    /// The domain of all names in the cluster: `cluster.local`.
+    pub cluster_domain: String,
+    /// The host's resolvers, asked in this order about names outside the cluster domain; without any these are refused.
+    pub upstreams: Vec<SocketAddr>,
+}
+
+/// Why there is no DNS server.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The cluster domain is no name.
+    #[error("the cluster domain {domain:?} is not a domain name: write one like cluster.local")]
+    Domain {
+        /// What was given.
+        domain: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The address cannot be listened at.
+    #[error("the DNS server cannot listen on {addr}: choose another port, or 0 for any free one")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The DNS server.
+pub struct Dns {
+    addr: SocketAddr,
+    domain: Name,
+    udp: UdpSocket,
+    tcp: TcpListener,
+    zones: Arc<Zones>,
+    forwarder: Arc<Forwarder>,
+    watch: Watch,
+}
+
+impl Dns {
+    /// Binds the server's sockets; questions are answered by [`Dns::run`].
+    ///
+    /// # Errors
+    /// [`BuildError`] when the domain is none or the address cannot be listened at.
+    pub async fn build(client: Client, config: Config) -> Result<Self, BuildError> {
+        let domain = domain(&config.cluster_domain)?;
+        let wanted = SocketAddr::new(config.bind_address, config.port);
+        let (udp, tcp, addr) = bind(wanted).await.map_err(|source| BuildError::Bind { addr: wanted, source })?;
+        // A host that uses this server for itself must not make it ask itself.
+        let upstreams = config.upstreams.into_iter().filter(|upstream| *upstream != addr).collect();
+        let watch = Watch::new(&client, &domain);
+        let zones = Arc::new(Zones::new(&domain));
+        Ok(Self { addr, domain, udp, tcp, zones, forwarder: Arc::new(Forwarder::new(upstreams)), watch })
+    }
+
+    /// Where it listens, for UDP and TCP.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Look-ups without a socket, as pods make them.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<dyn Resolver> {
+        let (zones, forwarder) = (Arc::clone(&self.zones), Arc::clone(&self.forwarder));
+        Arc::new(Lookup { domain: self.domain.clone(), zones, forwarder })
+    }
+
+    /// Follows the cluster and answers until `shutdown`; then what is being answered may end.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { addr, domain: _, udp, tcp, zones, forwarder, watch } = self;
+        let handler = Handler { zones: Arc::clone(&zones), forwarder, turn: AtomicUsize::new(0) };
+        let mut server = Server::new(handler);
+        server.register_socket(udp);
+        server.register_listener(tcp, TCP_IDLE_MAX, TCP_ANSWERS_MAX);
+        let serving = async {
+            if let Err(error) = server.block_until_done().await {
+                tracing::error!(%error, %addr, "the DNS server no longer listens");
+            }
+        };
+        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), serving) }).await;
+        shutdown.cancelled().await;
+        match tokio::time::timeout(DRAIN_MAX, server.shutdown_gracefully()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the DNS server ended with an error"),
+            Err(_) => tracing::debug!("questions were left unanswered"),
+        }
+    }
+}
+
+fn domain(text: &str) -> Result<Name, BuildError> {
+    let invalid = |source| BuildError::Domain { domain: text.to_owned(), source };
+    let mut name = Name::from_ascii(text.to_ascii_lowercase()).map_err(|error| invalid(error.into()))?;
+    if name.num_labels() == 0 {
+        return Err(invalid("it is the root of all names".into()));
+    }
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+/// Both sockets at the same port.
+async fn bind(wanted: SocketAddr) -> io::Result<(UdpSocket, TcpListener, SocketAddr)> {
+    let mut tries = if wanted.port() == 0 { FREE_PORT_TRIES } else { 1 };
+    loop {
+        let tcp = TcpListener::bind(wanted).await?;
+        let addr = tcp.local_addr()?;
+        tries -= 1;
+        match UdpSocket::bind(addr).await {
+            Ok(udp) => return Ok((udp, tcp, addr)),
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod fake_api;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! An API server for tests: objects, lists and watches of any kind in memory.
+//!
+//! Its watches start where a list ended and miss nothing, as the real one's do; it checks nothing.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// Where Services are.
+pub(crate) const SERVICES: &str = "/api/v1/services";
+/// Where EndpointSlices are.
+pub(crate) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// The server; its clones are the same server.
+#[derive(Clone)]
+pub(crate) struct FakeApi {
+    history: Arc<watch::Sender<Vec<Change>>>,
+    now: Arc<Mutex<HashMap<(&'static str, String), Value>>>,
+}
+
+#[derive(Clone)]
+struct Change {
+    path: &'static str,
+    kind: &'static str,
+    object: Value,
+}
+
+impl FakeApi {
+    pub(crate) fn new() -> Self {
+        Self { history: Arc::new(watch::Sender::new(Vec::new())), now: Arc::default() }
+    }
+
+    /// A client of it.
+    pub(crate) fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request| {
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(api.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Creates or replaces an object of the namespace `default`.
+    pub(crate) fn put(&self, path: &'static str, name: &str, mut object: Value) {
+        object["metadata"]["name"] = name.into();
+        object["metadata"]["namespace"] = "default".into();
+        object["metadata"]["uid"] = name.into();
+        self.history.send_modify(|history| {
+            object["metadata"]["resourceVersion"] = (history.len() + 1).to_string().into();
+            let before = self.now.lock().unwrap().insert((path, name.to_owned()), object.clone());
+            let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
+            history.push(Change { path, kind, object });
+        });
+    }
+
+    /// Deletes an object.
+    pub(crate) fn delete(&self, path: &'static str, name: &str) {
+        self.history.send_modify(|history| {
+            let object = self.now.lock().unwrap().remove(&(path, name.to_owned())).unwrap();
+            history.push(Change { path, kind: "DELETED", object });
+        });
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let (head, _) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        let path = [SERVICES, SLICES].into_iter().find(|path| *path == head.uri.path()).unwrap();
+        if value("watch").is_some() {
+            let since = value("resourceVersion").unwrap().parse().unwrap();
+            return Response::new(BodyExt::boxed_unsync(StreamBody::new(self.changes(path, since))));
+        }
+        let history = self.history.borrow();
+        let now = self.now.lock().unwrap();
+        let items: Vec<_> = now.iter().filter(|((of, _), _)| *of == path).map(|(_, object)| object).collect();
+        let list = json!({ "metadata": { "resourceVersion": history.len().to_string() }, "items": items });
+        whole(list.to_string())
+    }
+
+    fn changes(
+        &self,
+        path: &'static str,
+        since: usize,
+    ) -> impl futures::Stream<Item = Result<http_body::Frame<Bytes>, Infallible>> + use<> {
+        stream::unfold((self.history.subscribe(), since), |(mut history, at)| async move {
+            let change = history.wait_for(|history| history.len() > at).await.ok()?.get(at)?.clone();
+            Some((change, (history, at + 1)))
+        })
+        .filter(move |change| std::future::ready(change.path == path))
+        .map(|change| {
+            let line = format!("{}\n", json!({ "type": change.kind, "object": change.object }));
+            Ok(http_body::Frame::data(line.into()))
+        })
+    }
+}
+
+fn whole(bytes: impl Into<Bytes>) -> Answer {
+    Response::new(Full::new(bytes.into()).boxed_unsync())
+}

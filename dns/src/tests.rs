@@ -1,0 +1,281 @@
+//! The server's face: questions over UDP and TCP on the loopback address, and look-ups in process.
+
+use std::net::Ipv4Addr;
+
+use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::DropGuard;
+
+use super::*;
+use crate::fake_api::{FakeApi, SERVICES, SLICES};
+
+/// A server that runs, and a resolver outside for it.
+struct Running {
+    api: FakeApi,
+    addr: SocketAddr,
+    resolver: Arc<dyn Resolver>,
+    tasks: JoinSet<()>,
+    shutdown: DropGuard,
+}
+
+fn config(upstreams: Vec<SocketAddr>) -> Config {
+    Config { bind_address: Ipv4Addr::LOCALHOST.into(), port: 0, cluster_domain: "cluster.local".to_owned(), upstreams }
+}
+
+async fn running(upstreams: Vec<SocketAddr>) -> Running {
+    let api = FakeApi::new();
+    let ports = json!([{ "name": "https", "port": 443 }]);
+    api.put(SERVICES, "web", json!({ "spec": { "clusterIP": "127.43.0.2", "ports": ports } }));
+    api.put(SERVICES, "outside", json!({ "spec": { "type": "ExternalName", "externalName": "www.example.com" } }));
+    let dns = Dns::build(api.client(), config(upstreams)).await.unwrap();
+    let (addr, resolver, shutdown) = (dns.addr(), dns.resolver(), CancellationToken::new());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(dns.run(shutdown.clone()));
+    assert_eq!(resolver.lookup("web", "default").await, [Ipv4Addr::new(127, 43, 0, 2)], "the zone is whole by now");
+    Running { api, addr, resolver, tasks, shutdown: shutdown.drop_guard() }
+}
+
+/// A resolver of the world outside that knows `www.example.com` and remembers what it was asked.
+async fn outside(tasks: &mut JoinSet<()>, asked: tokio::sync::mpsc::Sender<String>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    tasks.spawn(async move {
+        let mut buffer = [0; 2048];
+        loop {
+            let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+            let question = Message::from_vec(&buffer[..length]).unwrap();
+            let query = question.queries[0].clone();
+            asked.send(format!("{} {}", query.name(), query.query_type())).await.unwrap();
+            let mut forged = Message::response(question.metadata.id.wrapping_add(1), OpCode::Query);
+            forged.add_query(query.clone());
+            socket.send_to(&forged.to_vec().unwrap(), client).await.unwrap();
+            let mut answer = Message::response(question.metadata.id, OpCode::Query);
+            answer.add_query(query.clone());
+            match (query.name().to_string().as_str(), query.query_type()) {
+                ("www.example.com.", RecordType::A) => {
+                    let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 7)));
+                    answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+                }
+                ("www.example.com.", _) => {}
+                _ => answer.metadata.response_code = ResponseCode::NXDomain,
+            }
+            socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+        }
+    });
+    addr
+}
+
+fn question(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::query();
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    message
+}
+
+async fn by_udp(addr: SocketAddr, message: &Message) -> Message {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&message.to_vec().unwrap(), addr).await.unwrap();
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).await.unwrap();
+    let answer = Message::from_vec(&buffer[..length]).unwrap();
+    assert_eq!(answer.metadata.id, message.metadata.id);
+    assert_eq!(answer.metadata.message_type, MessageType::Response);
+    answer
+}
+
+async fn by_tcp(addr: SocketAddr, message: &Message) -> Message {
+    let bytes = message.to_vec().unwrap();
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_u16(u16::try_from(bytes.len()).unwrap()).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = vec![0; usize::from(stream.read_u16().await.unwrap())];
+    stream.read_exact(&mut answer).await.unwrap();
+    Message::from_vec(&answer).unwrap()
+}
+
+fn answers(message: &Message) -> Vec<String> {
+    message.answers.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_service_is_found_over_udp_and_tcp() {
+    let running = running(vec![]).await;
+    let question = question("Web.default.svc.cluster.local.", RecordType::A);
+    for answer in [by_udp(running.addr, &question).await, by_tcp(running.addr, &question).await] {
+        assert_eq!(answers(&answer), ["Web.default.svc.cluster.local. 5 IN A 127.43.0.2"]);
+        let Metadata { authoritative, recursion_available, response_code, .. } = answer.metadata;
+        assert_eq!((authoritative, recursion_available, response_code), (true, false, ResponseCode::NoError));
+        assert_eq!(answer.queries[0].name().to_ascii(), "Web.default.svc.cluster.local.");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_denied_by_the_zone() {
+    let running = running(vec![]).await;
+    for (name, kind, code) in [
+        ("web.default.svc.cluster.local.", RecordType::AAAA, ResponseCode::NoError),
+        ("gone.default.svc.cluster.local.", RecordType::A, ResponseCode::NXDomain),
+    ] {
+        let answer = by_udp(running.addr, &question(name, kind)).await;
+        assert_eq!(answer.metadata.response_code, code, "{name}");
+        assert!(answer.answers.is_empty());
+        assert_eq!(answer.authorities[0].record_type(), RecordType::SOA);
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_answered_for_without_a_restart() {
+    let running = running(vec![]).await;
+    running.api.put(SERVICES, "late", json!({ "spec": { "clusterIP": "127.43.0.9" } }));
+    while running.resolver.lookup("late", "default").await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    running.api.delete(SERVICES, "late");
+    while !running.resolver.lookup("late", "default").await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn many_endpoints_are_cut_for_udp_and_whole_for_tcp_and_take_turns() {
+    let running = running(vec![]).await;
+    let endpoints: Vec<Value> = (2..102).map(|n| json!({ "addresses": [format!("10.1.0.{n}")] })).collect();
+    let slice = json!({
+        "metadata": { "labels": { "kubernetes.io/service-name": "many" } },
+        "addressType": "IPv4", "ports": [], "endpoints": endpoints,
+    });
+    running.api.put(SLICES, "many", slice);
+    running.api.put(SERVICES, "many", json!({ "spec": { "clusterIP": "None" } }));
+    while running.resolver.lookup("many", "default").await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut question = question("many.default.svc.cluster.local.", RecordType::A);
+    let cut = by_udp(running.addr, &question).await;
+    assert!(cut.metadata.truncation);
+    let whole = by_tcp(running.addr, &question).await;
+    assert_eq!((whole.metadata.truncation, whole.answers.len()), (false, 100));
+    assert_ne!(whole.answers[0], by_tcp(running.addr, &question).await.answers[0]);
+
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096);
+    question.set_edns(edns);
+    let wider = by_udp(running.addr, &question).await;
+    assert!(wider.answers.len() > cut.answers.len(), "EDNS makes room");
+}
+
+#[tokio::test]
+async fn questions_that_are_not_for_us_are_refused() {
+    let running = running(vec![]).await;
+    let mut chaos = question("version.bind.", RecordType::TXT);
+    chaos.queries[0].set_query_class(DNSClass::CH);
+    assert_eq!(by_udp(running.addr, &chaos).await.metadata.response_code, ResponseCode::Refused);
+
+    let outside = question("www.example.com.", RecordType::A);
+    assert_eq!(by_udp(running.addr, &outside).await.metadata.response_code, ResponseCode::Refused);
+
+    let mut notify = question("cluster.local.", RecordType::SOA);
+    notify.metadata.op_code = OpCode::Notify;
+    assert_eq!(by_udp(running.addr, &notify).await.metadata.response_code, ResponseCode::NotImp);
+}
+
+#[tokio::test]
+async fn names_outside_are_asked_outside_and_names_of_the_cluster_are_not() {
+    let mut tasks = JoinSet::new();
+    let (sender, mut asked) = tokio::sync::mpsc::channel(64);
+    let upstream = outside(&mut tasks, sender).await;
+    let running = running(vec![upstream]).await;
+    let address = ["www.example.com. 60 IN A 192.0.2.7"];
+
+    let answer = by_udp(running.addr, &question("www.example.com.", RecordType::A)).await;
+    assert_eq!(answers(&answer), address);
+    assert!(answer.metadata.recursion_available && !answer.metadata.authoritative);
+    let answer = by_udp(running.addr, &question("outside.default.svc.cluster.local.", RecordType::A)).await;
+    assert_eq!(answers(&answer), ["outside.default.svc.cluster.local. 5 IN CNAME www.example.com.", address[0]]);
+    let answer = by_tcp(running.addr, &question("gone.example.com.", RecordType::A)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+
+    let found: IpAddr = Ipv4Addr::new(192, 0, 2, 7).into();
+    assert_eq!(running.resolver.lookup("www.example.com", "default").await, [found]);
+    assert_eq!(running.resolver.lookup("outside", "default").await, [found]);
+    for name in ["gone", "gone.default", "gone.default.svc", "gone.default.svc.cluster.local", "www.cluster.local."] {
+        assert!(running.resolver.lookup(name, "default").await.is_empty(), "{name}");
+    }
+    for name in ["www.example.com.default.svc.cluster.local.", "7.0.43.127.in-addr.arpa."] {
+        let answer = by_udp(running.addr, &question(name, RecordType::ANY)).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name}");
+    }
+    asked.close();
+    let mut names: Vec<String> = Vec::new();
+    while let Some(name) = asked.recv().await {
+        names.push(name);
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(
+        names,
+        ["gone.default. A", "gone.default. AAAA", "gone.example.com. A", "www.example.com. A", "www.example.com. AAAA"]
+    );
+}
+
+#[tokio::test]
+async fn a_search_path_finds_services_of_other_namespaces() {
+    let running = running(vec![]).await;
+    let ip: IpAddr = Ipv4Addr::new(127, 43, 0, 2).into();
+    for name in ["web.default", "web.default.svc", "web.default.svc.cluster.local", "web.default.svc.cluster.local."] {
+        assert_eq!(running.resolver.lookup(name, "other").await, [ip], "{name}");
+    }
+    assert!(running.resolver.lookup("web", "other").await.is_empty());
+    assert_eq!(running.resolver.lookup("192.0.2.1", "other").await, [IpAddr::from([192, 0, 2, 1])]);
+    assert!(running.resolver.lookup("localhost", "other").await.contains(&IpAddr::from([127, 0, 0, 1])));
+    assert!(running.resolver.lookup("not a name..", "other").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_resolver_that_is_silent_is_passed_over() {
+    let mut tasks = JoinSet::new();
+    let (sender, _asked) = tokio::sync::mpsc::channel(64);
+    let upstream = outside(&mut tasks, sender).await;
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let running = running(vec![closed, upstream]).await;
+    let answer = by_udp(running.addr, &question("www.example.com.", RecordType::A)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+}
+
+#[tokio::test]
+async fn before_the_lists_are_there_nothing_is_denied() {
+    let api = FakeApi::new();
+    let dns = Dns::build(api.client(), config(vec![])).await.unwrap();
+    let handler = Handler { zones: dns.zones, forwarder: dns.forwarder, turn: AtomicUsize::new(0) };
+    let mut server = Server::new(handler);
+    server.register_socket(dns.udp);
+    let answer = by_udp(dns.addr, &question("web.default.svc.cluster.local.", RecordType::A)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn shutdown_ends_it_and_frees_the_port() {
+    let mut running = running(vec![]).await;
+    let _idle = TcpStream::connect(running.addr).await.unwrap();
+    drop(running.shutdown);
+    running.tasks.join_next().await.unwrap().unwrap();
+    let again = Config { port: running.addr.port(), ..config(vec![]) };
+    let dns = Dns::build(running.api.client(), again.clone()).await.unwrap();
+    let taken = Dns::build(running.api.client(), again).await.map(|_| ()).unwrap_err();
+    assert_eq!(
+        taken.to_string(),
+        format!("the DNS server cannot listen on {}: choose another port, or 0 for any free one", dns.addr())
+    );
+}
+
+#[tokio::test]
+async fn a_domain_that_is_none_is_refused() {
+    for text in ["", ".", "a..b"] {
+        let config = Config { cluster_domain: text.to_owned(), ..config(vec![]) };
+        let refused = Dns::build(FakeApi::new().client(), config).await.map(|_| ());
+        assert!(refused.unwrap_err().to_string().ends_with("is not a domain name: write one like cluster.local"));
+    }
+}
