@@ -5,7 +5,6 @@
 //! is told to list again. It is woken only for events under its own prefix.
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -177,8 +176,8 @@ impl Watcher {
     pub async fn next(&mut self) -> Result<Event, WatchError> {
         let topic = Arc::clone(&self.topic);
         loop {
-            let mut changed = pin!(topic.changed.notified());
-            changed.as_mut().enable();
+            // Made before looking: from here on it is told of every change, though it is not awaited yet.
+            let changed = topic.changed.notified();
             let stopped = self.hub.stopped.load(Ordering::Acquire);
             if let Some(event) = self.try_next()? {
                 return Ok(event);
@@ -258,5 +257,24 @@ impl Drop for Watcher {
                 followed.topics.remove(&self.prefix);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_forgotten_when_nobody_watches_it_any_more() {
+        let hub = Arc::new(Hub::new(Revision::new(1)));
+        let prefix = Prefix::namespace("", "pods", "default");
+        let topics = || hub.channel(prefix.table()).read().unwrap().topics.len();
+        let one = hub.watch(&prefix, Revision::new(1));
+        let other = hub.watch(&prefix, Revision::new(1));
+        assert_eq!(topics(), 1);
+        drop(one);
+        assert_eq!(topics(), 1);
+        drop(other);
+        assert_eq!(topics(), 0);
     }
 }

@@ -29,8 +29,8 @@ pub(super) const COMMITS_WAITING_MAX: usize = 1024;
 const BATCH_COMMITS_MAX: usize = 512;
 
 /// How many revisions are reserved at once. Volatile changes use them up without a write, so a block lasts for days;
-/// a crash skips what is left of it, and 64 bits are enough for more crashes than there will be.
-pub(super) const REVISIONS_RESERVED: u64 = 1_000_000;
+/// a crash skips what is left of it, and 64 bits are enough for more crashes than there will be. Tests see it end.
+pub(super) const REVISIONS_RESERVED: u64 = if cfg!(test) { 100 } else { 1_000_000 };
 
 /// How many keys may wait for the next transaction before one is made for their sake.
 const OWED_KEYS_MAX: usize = 8192;

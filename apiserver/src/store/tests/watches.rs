@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use super::{delete, object, pod, put, value, volatile};
 use crate::store::ring::EVENTS_MAX;
 use crate::store::{
-    Change, CommitError, Encoded, Event, Expect, Happened, Key, Local, Prefix, Store, WatchError, Watcher, memory,
+    Change, CommitError, Encoded, Event, Expect, Happened, Key, Listing, Local, Prefix, Store, WatchError, Watcher,
+    memory,
 };
 
 fn pods() -> Prefix {
@@ -118,11 +119,12 @@ async fn a_watcher_that_falls_out_of_history_is_told_and_harms_nobody() {
 async fn a_watch_ends_with_the_store_after_what_was_published() {
     let store = memory::open().unwrap();
     let mut watcher = store.watch(&pods(), store.revision()).unwrap();
-    let mut waiting = store.watch(&pods(), store.revision().next()).unwrap();
+    let mut waiting = store.watch(&Prefix::resource("", "nodes"), store.revision()).unwrap();
     let mut waiting = counted(waiting.next());
     assert!(waiting.poll().is_pending());
     make(&store, &pod("web"), 1).await;
     store.stop().await;
+    assert!(waiting.was_woken());
     assert!(watcher.next().await.is_ok());
     assert_eq!(watcher.next().await, Err(WatchError::Stopped));
     assert_eq!(waiting.poll(), Poll::Ready(Err(WatchError::Stopped)));
@@ -130,9 +132,16 @@ async fn a_watch_ends_with_the_store_after_what_was_published() {
     assert_eq!(watcher.next().await, Err(WatchError::Stopped));
 }
 
-/// What a client knows: it lists, then follows.
+/// What stands where: revision and value.
+type Known = BTreeMap<Key, (Revision, u64)>;
+
+fn known(listing: &Listing) -> Known {
+    listing.entries.iter().map(|entry| (entry.key().clone(), (entry.revision(), value(entry)))).collect()
+}
+
+/// A client that lists, then follows.
 struct Client {
-    objects: BTreeMap<Key, (Revision, u64)>,
+    objects: Known,
     watcher: Watcher,
     last: Revision,
 }
@@ -140,26 +149,24 @@ struct Client {
 impl Client {
     fn new(store: &Local, prefix: &Prefix) -> Self {
         let listing = store.list(prefix);
-        assert!(listing.entries.iter().all(|entry| entry.revision() <= listing.revision));
-        let objects = listing.entries.iter().map(|entry| (entry.key().clone(), (entry.revision(), value(entry))));
         let watcher = store.watch(prefix, listing.revision).unwrap();
-        Self { objects: objects.collect(), watcher, last: listing.revision }
+        Self { objects: known(&listing), watcher, last: listing.revision }
     }
 
     fn learn(&mut self, event: &Event) {
         assert!(event.revision() > self.last, "no event comes twice or late");
         self.last = event.revision();
         let before = event.previous().map(|entry| (entry.revision(), value(entry)));
-        let known = match event.happened {
+        let forgot = match event.happened {
             Happened::Added | Happened::Modified(_) => {
                 self.objects.insert(event.entry.key().clone(), (event.revision(), value(&event.entry)))
             }
             Happened::Deleted(_) => self.objects.remove(event.entry.key()),
         };
-        assert_eq!(known, before, "no event is missing in between");
+        assert_eq!(forgot, before, "no event is missing in between");
     }
 
-    async fn follow_to(mut self, end: Key) -> BTreeMap<Key, (Revision, u64)> {
+    async fn follow_to(mut self, end: Key) -> Known {
         while !self.objects.contains_key(&end) {
             let event = self.watcher.next().await.unwrap();
             self.learn(&event);
@@ -208,10 +215,58 @@ async fn who_lists_and_then_watches_knows_all_at_any_time() {
     writers.join_all().await;
     make(&store, &end("a"), 0).await;
     make(&store, &end("b"), 0).await;
-    for (prefix, known) in clients.join_all().await {
-        let listing = store.list(&prefix);
-        let truth = listing.entries.iter().map(|entry| (entry.key().clone(), (entry.revision(), value(entry))));
-        assert_eq!(known, truth.collect());
+    for (prefix, learnt) in clients.join_all().await {
+        assert_eq!(learnt, known(&store.list(&prefix)));
+    }
+}
+
+/// Lists in a tight loop, on a thread of its own, until it has seen the end.
+fn list_all_along(store: &Local, end: &Key) -> Vec<(Revision, Known)> {
+    let mut seen: Vec<(Revision, Known)> = Vec::new();
+    loop {
+        let listing = store.list(&pods());
+        let ended = store.get(end).is_some();
+        if seen.last().is_none_or(|(last, _)| *last != listing.revision) {
+            seen.push((listing.revision, known(&listing)));
+        }
+        if ended {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_list_is_history_up_to_its_revision_and_no_further() {
+    let store = Arc::new(memory::open().unwrap());
+    let mut history = store.watch(&pods(), store.revision()).unwrap();
+    let end = Key::new("", "pods", "b", "zz-end");
+    let mut readers = JoinSet::new();
+    for _ in 0..2 {
+        let (store, end) = (Arc::clone(&store), end.clone());
+        readers.spawn_blocking(move || list_all_along(&store, &end));
+    }
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        writers.spawn(write_at_random(Arc::clone(&store), writer));
+    }
+    writers.join_all().await;
+    make(&store, &end, 0).await;
+    let mut events = Vec::new();
+    while let Some(event) = history.try_next().unwrap() {
+        events.push(event);
+    }
+    for lists in readers.join_all().await {
+        let (mut objects, mut events) = (Known::new(), events.iter().peekable());
+        for (revision, listed) in lists {
+            while let Some(event) = events.next_if(|event| event.revision() <= revision) {
+                let key = event.entry.key();
+                match event.state() {
+                    Some(entry) => objects.insert(key.clone(), (entry.revision(), value(entry))),
+                    None => objects.remove(key),
+                };
+            }
+            assert_eq!(listed, objects, "at {revision}");
+        }
     }
 }
 
