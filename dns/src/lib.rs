@@ -13,12 +13,13 @@ mod resolver;
 mod server;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use coracle_api::meet::Resolver;
+use coracle_api::wellknown::CLUSTER_DOMAIN;
 use hickory_proto::rr::Name;
 use hickory_server::server::Server;
 use kube::Client;
@@ -46,7 +47,7 @@ const FREE_PORT_TRIES: usize = 16;
 
 /// What the DNS server needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Config {
     /// Where to listen.
     pub bind_address: IpAddr,
@@ -56,6 +57,17 @@ pub struct Config {
     pub cluster_domain: String,
     /// The host's resolvers, asked in this order about names outside the cluster domain; without any these are refused.
     pub upstreams: Vec<SocketAddr>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind_address: Ipv4Addr::LOCALHOST.into(),
+            port: 10_053,
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            upstreams: Vec::new(),
+        }
+    }
 }
 
 /// Why there is no DNS server.

@@ -1,7 +1,5 @@
 //! The server's face: questions over UDP and TCP on the loopback address, and look-ups in process.
 
-use std::net::Ipv4Addr;
-
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
@@ -24,7 +22,7 @@ struct Running {
 }
 
 fn config(upstreams: Vec<SocketAddr>) -> Config {
-    Config { bind_address: Ipv4Addr::LOCALHOST.into(), port: 0, cluster_domain: "cluster.local".to_owned(), upstreams }
+    Config { port: 0, upstreams, ..Config::default() }
 }
 
 async fn running(upstreams: Vec<SocketAddr>) -> Running {

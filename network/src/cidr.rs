@@ -6,11 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 /// A range of addresses, as in `127.42.0.0/16`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
     base: IpAddr,
     prefix: u8,
@@ -90,20 +87,6 @@ impl FromStr for Cidr {
             IpAddr::V6(_) => Ipv6Addr::from(first).into(),
         };
         Ok(Self { base, prefix })
-    }
-}
-
-impl TryFrom<String> for Cidr {
-    type Error = InvalidCidr;
-
-    fn try_from(text: String) -> Result<Self, InvalidCidr> {
-        text.parse()
-    }
-}
-
-impl From<Cidr> for String {
-    fn from(cidr: Cidr) -> Self {
-        cidr.to_string()
     }
 }
 

@@ -23,7 +23,7 @@ mod listeners;
 mod relay;
 mod services;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use coracle_api::meet::PodNetwork;
@@ -45,21 +45,34 @@ use table::{Ranges, Table};
 
 /// What the network of a node needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Config {
-    /// The node's name.
+    /// The node's name: it tells which endpoints are local. It has no default.
     pub node_name: String,
-    /// The pod addresses of all nodes.
-    pub cluster_cidr: Cidr,
-    /// The pod addresses of this node: all of `cluster_cidr` if it is the only one.
-    pub pod_cidr: Cidr,
+    /// The pod addresses of all nodes, in CIDR notation; without it the node is the only one.
+    pub cluster_cidr: Option<String>,
+    /// The pod addresses of this node: a part of `cluster_cidr`.
+    pub pod_cidr: String,
     /// The cluster addresses of Services.
-    pub service_cidr: Cidr,
+    pub service_cidr: String,
     /// Where NodePorts listen.
-    pub node_port_address: IpAddr,
+    pub node_address: IpAddr,
     /// Whether cluster addresses are bound for real.
-    #[serde(default)]
     pub mode: Mode,
+}
+
+impl Default for Config {
+    /// Addresses of loopback, which any user of Linux may bind.
+    fn default() -> Self {
+        Self {
+            node_name: String::new(),
+            cluster_cidr: None,
+            pod_cidr: "127.42.0.0/16".to_owned(),
+            service_cidr: "127.43.0.0/16".to_owned(),
+            node_address: Ipv4Addr::LOCALHOST.into(),
+            mode: Mode::default(),
+        }
+    }
 }
 
 /// Why there is no network.
@@ -68,6 +81,9 @@ pub enum BuildError {
     /// The node has no name.
     #[error("the network needs the name of its node")]
     NodeName(#[source] InvalidName),
+    /// A range cannot be read.
+    #[error(transparent)]
+    Cidr(#[from] InvalidCidr),
     /// No pod would ever get an address.
     #[error("the range of pod addresses {0} has no room for a pod: it needs at least 4 addresses, as in 127.42.0.0/16")]
     NoRoom(Cidr),
@@ -107,7 +123,9 @@ impl Network {
     /// [`BuildError`] when the ranges cannot work.
     pub async fn build(client: Client, config: Config) -> Result<Self, BuildError> {
         NodeName::new(&*config.node_name).map_err(BuildError::NodeName)?;
-        let (cluster, pods, services) = (config.cluster_cidr, config.pod_cidr, config.service_cidr);
+        let pods: Cidr = config.pod_cidr.parse()?;
+        let services: Cidr = config.service_cidr.parse()?;
+        let cluster: Cidr = config.cluster_cidr.as_ref().unwrap_or(&config.pod_cidr).parse()?;
         if PodAddresses::room(pods) == 0 {
             return Err(BuildError::NoRoom(pods));
         }
@@ -118,7 +136,7 @@ impl Network {
             return Err(BuildError::Overlap { services, cluster });
         }
         let table = Arc::new(Table::new(Ranges { cluster, pods, services }));
-        let pods = Arc::new(Pods::new(Arc::clone(&table), config.pod_cidr, config.mode));
+        let pods = Arc::new(Pods::new(Arc::clone(&table), pods, config.mode));
         Ok(Self { config, client, table, pods })
     }
 
@@ -133,8 +151,7 @@ impl Network {
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { config, client, table, pods: _ } = self;
         let delivery = Delivery::new(Arc::clone(&table), shutdown.clone());
-        let listeners =
-            Listeners::new(Arc::clone(&table), Arc::clone(&delivery), config.node_port_address, config.mode);
+        let listeners = Listeners::new(Arc::clone(&table), Arc::clone(&delivery), config.node_address, config.mode);
         let events = Events::new(client.clone(), &config.node_name);
         let watch = Watch::new(&client, &config.node_name);
         shutdown.run_until_cancelled(watch.run(table, listeners, events)).await;

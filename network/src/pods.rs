@@ -159,7 +159,9 @@ impl Pod {
     }
 
     fn close(&self, number: u16) {
-        if let Some(held) = lock(&self.ports).remove(&number) {
+        // What a handler holds may be dropped with it, other ports of this pod among it: not under the lock.
+        let held = lock(&self.ports).remove(&number);
+        if let Some(held) = held {
             self.end(number, held);
         }
     }
@@ -172,7 +174,8 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
-        for (number, held) in std::mem::take(&mut *lock(&self.ports)) {
+        let ports = std::mem::take(&mut *lock(&self.ports));
+        for (number, held) in ports {
             self.end(number, held);
         }
         let mut places = lock(&self.node.places);

@@ -27,11 +27,9 @@ struct Running {
 fn config(subnet: u8) -> Config {
     Config {
         node_name: "here".to_owned(),
-        cluster_cidr: "127.42.0.0/16".parse().unwrap(),
-        pod_cidr: format!("127.42.{subnet}.0/24").parse().unwrap(),
-        service_cidr: "127.43.0.0/16".parse().unwrap(),
-        node_port_address: "127.0.0.1".parse().unwrap(),
-        mode: Mode::Real,
+        cluster_cidr: Some("127.42.0.0/16".to_owned()),
+        pod_cidr: format!("127.42.{subnet}.0/24"),
+        ..Config::default()
     }
 }
 
@@ -254,18 +252,23 @@ async fn ranges_that_cannot_work_are_refused_with_the_fix() {
         assert_eq!(refused.unwrap_err().to_string(), message);
     };
     check(
-        |c| c.pod_cidr = "127.42.0.0/31".parse().unwrap(),
+        |c| c.pod_cidr = "127.42.0.0/31".to_owned(),
         "the range of pod addresses 127.42.0.0/31 has no room for a pod: it needs at least 4 addresses, as in 127.42.0.0/16",
     )
     .await;
     check(
-        |c| c.pod_cidr = "10.0.0.0/24".parse().unwrap(),
+        |c| c.pod_cidr = "10.0.0.0/24".to_owned(),
         "the node's range of pod addresses 10.0.0.0/24 is not within the cluster's range 127.42.0.0/16: make it a part of it",
     )
     .await;
     check(
-        |c| c.service_cidr = "127.42.9.0/24".parse().unwrap(),
+        |c| c.service_cidr = "127.42.9.0/24".to_owned(),
         "the range of Services 127.42.9.0/24 and the range of pods 127.42.0.0/16 overlap: choose two that do not",
+    )
+    .await;
+    check(
+        |c| c.pod_cidr = "10.0.0.0".to_owned(),
+        "\"10.0.0.0\" is not a CIDR: write an address, '/' and the number of fixed bits, as in 127.42.0.0/16",
     )
     .await;
     check(|c| c.node_name = "No".to_owned(), "the network needs the name of its node").await;

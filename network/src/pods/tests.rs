@@ -126,3 +126,24 @@ async fn the_same_pod_keeps_its_address_and_gives_it_back_in_the_end() {
     drop(port);
     assert_eq!(next.connect(SocketAddr::new(ip, 80)), Ok(theirs.real()), "an old port closes nothing of the new pod");
 }
+
+/// A handler that holds a port of its own pod, as a server that also reserves one for its guest may.
+struct Holder(Mutex<Option<Box<dyn BoundPort>>>);
+
+impl ConnectionHandler for Holder {
+    fn take(&self, connection: Connection) {
+        drop((self.0.lock().unwrap().take(), connection));
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_ends_may_end_another_with_it() {
+    let pods = network(Mode::Mapped, "10.42.0.0/24");
+    let pod = pods.attach(slot("a")).await.unwrap();
+    let inner = pod.listen(81).unwrap();
+    let outer = pod.serve(80, Arc::new(Holder(Mutex::new(Some(inner))))).await.unwrap();
+    drop(outer);
+    while pod.connect(SocketAddr::new(pod.ip(), 81)).is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
