@@ -1,0 +1,180 @@
+//! Compiled programs on disk, so that a program is compiled once and then mapped.
+//!
+//! Invariant: only what this program wrote is loaded, for what is loaded is executed. A file is keyed by the image's
+//! digest and by everything that shapes machine code; it is written aside, made durable, then renamed; file and
+//! directory must belong to this user and be writable by nobody else.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use coracle_api::names::Digest;
+use tracing::warn;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// The most bytes of compiled programs that are kept; the oldest go first. A CPython is 60 MB compiled.
+const CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Permission bits that let others write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// The directory of compiled programs.
+pub(super) struct Cache {
+    /// Its part for this engine: what another version compiled lies elsewhere and is removed.
+    dir: PathBuf,
+    written: AtomicU64,
+}
+
+impl Cache {
+    /// Opens the cache under `root`, making it if need be.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or others may write to it.
+    pub(super) fn open(root: &Path, engine: &Engine) -> io::Result<Self> {
+        make_private(root)?;
+        let name = engine_key(engine);
+        let dir = root.join(&name);
+        make_private(&dir)?;
+        forget_other_engines(root, &name);
+        Ok(Self { dir, written: AtomicU64::new(0) })
+    }
+
+    /// The compiled program of `digest`, if it is here and ours. One that cannot be loaded is removed.
+    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let path = self.path(digest);
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        if !metadata.is_file() || !is_private(&metadata) {
+            warn!(path = %path.display(), "a compiled program does not belong to this user alone: it is not loaded");
+            return None;
+        }
+        match deserialize(engine, &path) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                warn!(%error, path = %path.display(), "a compiled program cannot be loaded: it is compiled anew");
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// Keeps the compiled program of `digest`.
+    ///
+    /// # Errors
+    /// It cannot be written; the program can be used nevertheless.
+    pub(super) fn put(&self, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
+        let size = u64::try_from(compiled.len()).unwrap_or(u64::MAX);
+        self.make_room(size)?;
+        let number = self.written.fetch_add(1, Relaxed);
+        let aside = self.dir.join(format!("{}.{}.{number}.partial", digest.hex(), std::process::id()));
+        let written = write_durably(&aside, compiled).and_then(|()| fs::rename(&aside, self.path(digest)));
+        if written.is_err() {
+            let _ = fs::remove_file(&aside);
+        }
+        written
+    }
+
+    /// Removes the oldest files until `size` more bytes fit.
+    fn make_room(&self, size: u64) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            files.push((metadata.modified()?, metadata.len(), entry.path()));
+        }
+        for path in surplus(files, size) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.cwasm", digest.hex()))
+    }
+}
+
+/// Which files go, oldest first, so that `size` more bytes fit.
+fn surplus(mut files: Vec<(SystemTime, u64, PathBuf)>, size: u64) -> Vec<PathBuf> {
+    files.sort();
+    let mut sum = files.iter().fold(size, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
+    let mut gone = Vec::new();
+    for (_, bytes, path) in files {
+        if sum <= CACHE_BYTES_MAX {
+            break;
+        }
+        sum = sum.saturating_sub(bytes);
+        gone.push(path);
+    }
+    gone
+}
+
+/// Everything that shapes machine code: the engine's version and settings, the machine's features, and our version.
+fn engine_key(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Removes what other versions of the engine compiled. What cannot be removed is left: it is never loaded.
+fn forget_other_engines(root: &Path, current: &str) {
+    let Ok(entries) = fs::read_dir(root) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_key = name.len() == 16 && name.to_str().is_some_and(|n| n.chars().all(|c| c.is_ascii_hexdigit()));
+        if is_key && name != current {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let metadata = fs::symlink_metadata(dir)?;
+    if metadata.is_dir() && is_private(&metadata) {
+        return Ok(());
+    }
+    let message = "it must be a directory that belongs to this user and is writable by nobody else (chmod go-w)";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+fn is_private(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & OTHERS_WRITE == 0
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Maps a compiled program into the process. Its callers have checked that the file is ours.
+#[expect(unsafe_code, reason = "the one way to load compiled code without copying and compiling it")]
+fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file was produced by `Component::serialize` of a compatible engine: its directory is keyed by the
+    // engine's compatibility hash, file and directory belong to this user and are writable by nobody else (`get`,
+    // `open`), and it was complete and durable before it got its name (`put`).
+    unsafe { Component::deserialize_file(engine, path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_no_more_than_needed() {
+        let file = |age: u64, bytes| {
+            (SystemTime::UNIX_EPOCH + Duration::from_secs(age), bytes, PathBuf::from(age.to_string()))
+        };
+        let half = CACHE_BYTES_MAX / 2;
+        assert_eq!(surplus(vec![file(2, half), file(1, half)], 0), Vec::<PathBuf>::new());
+        assert_eq!(surplus(vec![file(2, half), file(1, half)], 1), [PathBuf::from("1")]);
+        assert_eq!(surplus(vec![file(2, half), file(1, half)], half + 1), [PathBuf::from("1"), PathBuf::from("2")]);
+    }
+}

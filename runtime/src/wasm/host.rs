@@ -1,0 +1,133 @@
+//! What all guests of the process share: the engine, the host functions, the ticker, and the room for instances.
+//!
+//! Invariant: there are never more live instances than the kernel's map count allows; beyond that count the whole
+//! process would be aborted, so a start or a request is refused instead.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::{fs, io, thread};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine};
+
+use super::state::State;
+use super::ticker::Ticker;
+use super::{WasmError, sockets};
+
+/// Memory maps that an instance takes: code, stack, memory and their guards (measured: six to seven).
+const MAPS_PER_INSTANCE: usize = 7;
+
+/// Memory maps kept for everything else: libraries, threads, compiled code, the store.
+const MAPS_RESERVED: usize = 5_000;
+
+/// Instances where the system does not tell its map count: more than any one machine is asked to run.
+const INSTANCES_DEFAULT: usize = 10_000;
+
+/// The native stack of a guest's calls. Reserved, not used: only touched pages count.
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// The fiber on which a guest runs has room for the host functions that it calls above its own stack.
+const FIBER_BYTES: usize = STACK_BYTES + 1024 * 1024;
+
+/// What all guests share.
+pub(super) struct Host {
+    engine: Engine,
+    linker: Linker<State>,
+    ticker: Ticker,
+    room: Arc<Semaphore>,
+    ended: CancellationToken,
+}
+
+impl Host {
+    /// Sets up the engine and every host function.
+    pub(super) fn new() -> Result<Arc<Self>, WasmError> {
+        let engine = Engine::new(&engine_config()).map_err(engine_error)?;
+        let linker = linker(&engine).map_err(engine_error)?;
+        let ticker = Ticker::start(&engine).map_err(WasmError::Threads)?;
+        let map_count = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        let room = Arc::new(Semaphore::new(instances_max(map_count.as_deref())));
+        Ok(Arc::new(Self { engine, linker, ticker, room, ended: CancellationToken::new() }))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+
+    pub(super) fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
+    /// Room for one more instance, as long as the permit lives; nothing when the process is full.
+    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.room.clone().try_acquire_owned().ok()
+    }
+
+    /// Cancelled when every guest has to end.
+    pub(super) fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    pub(super) fn shutdown(&self) {
+        self.ended.cancel();
+    }
+}
+
+/// The threads on which guests run, apart from those of the API and of DNS, which stay prompt whatever guests do.
+pub(super) fn guest_runtime(workers: usize) -> io::Result<tokio::runtime::Runtime> {
+    let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(if workers == 0 { cores() } else { workers })
+        .thread_name("guest")
+        .enable_all()
+        .build()
+}
+
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model_async(true);
+    config.epoch_interruption(true);
+    config.max_wasm_stack(STACK_BYTES);
+    config.async_stack_size(FIBER_BYTES);
+    config
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    // The guest's sockets are ours: these take the place of the system's.
+    linker.allow_shadowing(true);
+    sockets::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+fn engine_error(error: wasmtime::Error) -> WasmError {
+    WasmError::Engine { message: format!("{error:#}") }
+}
+
+/// How many instances the kernel's limit of memory maps has room for.
+fn instances_max(map_count: Option<&str>) -> usize {
+    let Some(maps) = map_count.and_then(|text| text.trim().parse::<usize>().ok()) else { return INSTANCES_DEFAULT };
+    (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_INSTANCE).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_are_bounded_by_the_kernels_map_count() {
+        assert_eq!(instances_max(Some("65530\n")), 8647);
+        assert_eq!(instances_max(Some("100")), 1);
+        assert_eq!(instances_max(None), INSTANCES_DEFAULT);
+        assert_eq!(instances_max(Some("plenty")), INSTANCES_DEFAULT);
+    }
+}

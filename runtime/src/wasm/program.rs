@@ -1,0 +1,230 @@
+//! Programs: images compiled, checked and linked, ready to be instantiated in microseconds.
+//!
+//! Invariant: an image is compiled at most once at a time however many containers wait for it, never on an async
+//! thread, and a program in use is shared. A [`Program`] can be instantiated: everything that it imports is there.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use coracle_api::names::Digest;
+use tokio::sync::{OnceCell, Semaphore};
+use tracing::{debug, warn};
+use wasmtime::component::{Component, InstancePre};
+use wasmtime_wasi::{p2, p3};
+use wasmtime_wasi_http::handler::ProxyPre;
+
+use super::cache::Cache;
+use super::host::Host;
+use super::inspect::{self, Entry};
+use super::state::State;
+
+/// How a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Once, to its end.
+    Command,
+    /// It answers HTTP requests, served by the host.
+    Http,
+}
+
+/// Why an image is not a program.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It holds nothing that can run here; the message says what was found and what is missing.
+    #[error("{message}")]
+    InvalidImage {
+        /// For the person who made the image.
+        message: String,
+    },
+    /// Its bytes cannot be read.
+    #[error("cannot read the image: {0}")]
+    Read(#[source] io::Error),
+    /// The compilation was broken off: the process is ending, or the compiler failed.
+    #[error("the compilation of the image was broken off")]
+    Interrupted,
+}
+
+/// A program, ready to be instantiated.
+pub struct Program {
+    pre: Pre,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+/// The linked component, by the way it is entered.
+pub(super) enum Pre {
+    /// A command of WASI 0.2.
+    Run02(p2::bindings::CommandPre<State>),
+    /// A command of WASI 0.3.
+    Run03(p3::bindings::CommandPre<State>),
+    /// An HTTP handler of either.
+    Http(Arc<ProxyPre<State>>),
+}
+
+impl Program {
+    /// How it runs, read from its exports.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        match self.pre {
+            Pre::Run02(_) | Pre::Run03(_) => Shape::Command,
+            Pre::Http(_) => Shape::Http,
+        }
+    }
+
+    /// The names it imports, as `wasi:cli/stdout@0.2.0`.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// The names it exports.
+    #[must_use]
+    pub fn exports(&self) -> &[String] {
+        &self.exports
+    }
+
+    pub(super) fn pre(&self) -> &Pre {
+        &self.pre
+    }
+}
+
+/// The programs in use, and the way to get more.
+pub(super) struct Programs {
+    maker: Arc<Maker>,
+    compilers: Arc<Semaphore>,
+    live: Mutex<HashMap<Digest, Arc<Slot>>>,
+}
+
+/// A program that is being made or is in use somewhere.
+#[derive(Default)]
+struct Slot(OnceCell<Weak<Program>>);
+
+struct Maker {
+    host: Arc<Host>,
+    cache: Cache,
+}
+
+impl Programs {
+    /// Nothing loaded yet.
+    pub(super) fn new(host: Arc<Host>, cache: Cache, compilers: usize) -> Self {
+        Self {
+            maker: Arc::new(Maker { host, cache }),
+            compilers: Arc::new(Semaphore::new(compilers.max(1))),
+            live: Mutex::default(),
+        }
+    }
+
+    /// See [`super::Wasm::load`].
+    pub(super) async fn load<F>(&self, digest: &Digest, bytes: F) -> Result<Arc<Program>, LoadError>
+    where
+        F: FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
+    {
+        let mut bytes = Some(bytes);
+        loop {
+            let slot = self.slot(digest);
+            let mut made = None;
+            let weak = slot.0.get_or_try_init(async || {
+                let bytes = bytes.take().ok_or(LoadError::Interrupted)?;
+                let program = self.make(digest.clone(), bytes).await?;
+                let weak = Arc::downgrade(&program);
+                made = Some(program);
+                Ok(weak)
+            });
+            let weak = weak.await?.clone();
+            if let Some(program) = made.or_else(|| weak.upgrade()) {
+                return Ok(program);
+            }
+            self.forget(digest, &slot);
+        }
+    }
+
+    async fn make<F>(&self, digest: Digest, bytes: F) -> Result<Arc<Program>, LoadError>
+    where
+        F: FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
+    {
+        let permit = self.compilers.clone().acquire_owned().await.map_err(|_| LoadError::Interrupted)?;
+        let maker = self.maker.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            maker.make(&digest, bytes)
+        });
+        made.await.map_err(|_| LoadError::Interrupted)?.map(Arc::new)
+    }
+
+    /// The slot of `digest`. Slots of programs that are gone, and that nobody waits for, are dropped on the way.
+    fn slot(&self, digest: &Digest) -> Arc<Slot> {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.0.get().is_some_and(|weak| weak.strong_count() > 0));
+        live.entry(digest.clone()).or_default().clone()
+    }
+
+    fn forget(&self, digest: &Digest, slot: &Arc<Slot>) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.get(digest).is_some_and(|held| Arc::ptr_eq(held, slot)) {
+            live.remove(digest);
+        }
+    }
+}
+
+impl Maker {
+    fn make(&self, digest: &Digest, bytes: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Program, LoadError> {
+        let engine = self.host.engine();
+        let component = match self.cache.get(engine, digest) {
+            Some(component) => component,
+            None => self.compile(digest, &bytes().map_err(LoadError::Read)?)?,
+        };
+        self.link(&component)
+    }
+
+    fn compile(&self, digest: &Digest, image: &[u8]) -> Result<Component, LoadError> {
+        let engine = self.host.engine();
+        let wasm = inspect::component(image).map_err(invalid)?;
+        let component = Component::from_binary(engine, &wasm).map_err(|error| {
+            invalid(format!("the component is malformed or uses what Coracle does not support: {error:#}"))
+        })?;
+        debug!(%digest, "image compiled");
+        let kept = component.serialize().map_err(io::Error::other).and_then(|bytes| self.cache.put(digest, &bytes));
+        match kept {
+            // Mapped from the file, the code's pages belong to the page cache and not to this process alone.
+            Ok(()) => Ok(self.cache.get(engine, digest).unwrap_or(component)),
+            Err(error) => {
+                warn!(%error, %digest, "a compiled program cannot be kept: it will be compiled again at the next start");
+                Ok(component)
+            }
+        }
+    }
+
+    fn link(&self, component: &Component) -> Result<Program, LoadError> {
+        let engine = self.host.engine();
+        let ty = component.component_type();
+        let imports: Vec<String> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
+        let exports: Vec<String> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        let entry = inspect::entry(&exports).map_err(invalid)?;
+        if let Some(message) = inspect::missing(&imports) {
+            return Err(invalid(message));
+        }
+        let unlinked =
+            |error: wasmtime::Error| invalid(format!("the component imports what Coracle does not give: {error:#}"));
+        let instance = self.host.linker().instantiate_pre(component).map_err(unlinked)?;
+        let pre = Pre::new(entry, instance)
+            .map_err(|error| invalid(format!("the component's export is not of the expected type: {error:#}")))?;
+        Ok(Program { pre, imports, exports })
+    }
+}
+
+impl Pre {
+    fn new(entry: Entry, instance: InstancePre<State>) -> wasmtime::Result<Self> {
+        use wasmtime_wasi_http::{p2 as http02, p3 as http03};
+        Ok(match entry {
+            Entry::Run02 => Self::Run02(p2::bindings::CommandPre::new(instance)?),
+            Entry::Run03 => Self::Run03(p3::bindings::CommandPre::new(instance)?),
+            Entry::Http02 => Self::Http(Arc::new(ProxyPre::P2(http02::bindings::ProxyPre::new(instance)?))),
+            Entry::Http03 => Self::Http(Arc::new(ProxyPre::P3(http03::bindings::ServicePre::new(instance)?))),
+        })
+    }
+}
+
+fn invalid(message: String) -> LoadError {
+    LoadError::InvalidImage { message }
+}

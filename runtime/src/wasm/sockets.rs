@@ -1,0 +1,155 @@
+//! The guest's sockets: wasmtime's own, with the pod's addresses in place of the machine's.
+//!
+//! Invariant: no guest binds, listens or connects to an address of the machine that the pod's attachment did not
+//! name. What the guest sees of addresses is the cluster's, what the system sees is the machine's.
+//!
+//! Reading order: the pod's side (`pod`), then each host interface that stands before wasmtime's.
+
+mod pod;
+
+mod lookup;
+mod preview3;
+mod tcp;
+mod udp;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use coracle_api::meet::{BoundPort, ConnectError};
+use wasmtime::Result;
+use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime_wasi::p2::SocketError;
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, Network};
+use wasmtime_wasi::p2::bindings::sockets::{tcp as tcp02, udp as udp02};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
+
+use super::state::State;
+use pod::InFlight;
+pub(super) use pod::Pod;
+
+/// Calls a method of wasmtime's implementation as it is.
+macro_rules! forward {
+    ($interface:path; $( fn $name:ident(&mut self $(, $parameter:ident: $type:ty)*) -> $result:ty; )*) => {
+        $( fn $name(&mut self $(, $parameter: $type)*) -> $result {
+            <WasiSocketsCtxView<'_> as $interface>::$name(&mut self.inner $(, $parameter)*)
+        } )*
+    };
+}
+use forward;
+
+/// Addresses a datagram socket remembers having been asked for: more peers than any guest talks to at once.
+const PEERS_MAX: usize = 256;
+
+/// What is kept of an instance's sockets beside wasmtime's own state, by the socket's number in the table.
+pub(super) struct Sockets {
+    pod: Arc<Pod>,
+    open: HashMap<u32, Open>,
+    /// Which socket a stream of datagrams belongs to.
+    streams: HashMap<u32, u32>,
+}
+
+/// One socket.
+#[derive(Default)]
+struct Open {
+    /// The pod's port it is bound to; freed with the socket.
+    port: Option<Arc<dyn BoundPort>>,
+    /// What the guest asked to connect to: it is shown as the peer, though an endpoint answers.
+    asked: HashMap<SocketAddr, SocketAddr>,
+    /// It was accepted: a stop waits for its end.
+    _in_flight: Option<InFlight>,
+}
+
+impl Sockets {
+    /// An instance without sockets.
+    pub(super) fn new(pod: Arc<Pod>) -> Self {
+        Self { pod, open: HashMap::new(), streams: HashMap::new() }
+    }
+}
+
+/// The host functions' view of an instance: wasmtime's sockets and ours.
+pub(super) struct PodSockets<'a> {
+    pub(super) inner: WasiSocketsCtxView<'a>,
+    pub(super) sockets: &'a mut Sockets,
+}
+
+/// Tells the linker which view the interfaces work on.
+struct PodSocketsData;
+
+impl HasData for PodSocketsData {
+    type Data<'a> = PodSockets<'a>;
+}
+
+/// Puts our interfaces in the place of wasmtime's. Shadowing must be allowed.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    tcp02::add_to_linker::<State, PodSocketsData>(linker, State::pod_sockets)?;
+    udp02::add_to_linker::<State, PodSocketsData>(linker, State::pod_sockets)?;
+    lookup::add_to_linker(linker)?;
+    preview3::add_to_linker(linker)
+}
+
+impl PodSockets<'_> {
+    fn socket(&mut self, number: u32) -> &mut Open {
+        self.sockets.open.entry(number).or_default()
+    }
+
+    /// Where a guest's bind really goes. The port is held until the socket is dropped.
+    fn bind_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+        let pod = &self.sockets.pod;
+        if !pod.is_own(wanted.ip()) {
+            return Err(ErrorCode::AddressNotBindable);
+        }
+        // TCP and UDP of one number are one port of the pod: who asks for the second is given the first.
+        let held = self.sockets.open.values().find_map(|open| {
+            let port = open.port.as_ref()?;
+            (wanted.port() != 0 && pod.attachment().shown(port.real()).port() == wanted.port()).then(|| port.clone())
+        });
+        let port = match held {
+            Some(port) => port,
+            None => pod.attachment().listen(wanted.port()).map_err(|error| ErrorCode::from(&error))?.into(),
+        };
+        let real = port.real();
+        self.socket(number).port = Some(port);
+        Ok(real)
+    }
+
+    /// Where a guest's connect really goes, by the network's choice and under its policy.
+    fn connect_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+        let real = self.sockets.pod.attachment().connect(wanted).map_err(connect_error)?;
+        let asked = &mut self.socket(number).asked;
+        if real != wanted && (asked.len() < PEERS_MAX || asked.contains_key(&real)) {
+            asked.insert(real, wanted);
+        }
+        Ok(real)
+    }
+
+    /// The address as the guest knows it.
+    fn shown(&self, number: u32, real: SocketAddr) -> SocketAddr {
+        let asked = self.sockets.open.get(&number).and_then(|open| open.asked.get(&real));
+        asked.copied().unwrap_or_else(|| self.sockets.pod.attachment().shown(real))
+    }
+
+    fn forget(&mut self, number: u32) {
+        self.sockets.open.remove(&number);
+    }
+}
+
+fn connect_error(error: ConnectError) -> ErrorCode {
+    match error {
+        ConnectError::Refused => ErrorCode::ConnectionRefused,
+        ConnectError::Denied => ErrorCode::AccessDenied,
+    }
+}
+
+impl network::Host for PodSockets<'_> {
+    forward! { network::Host;
+        fn convert_error_code(&mut self, error: SocketError) -> Result<ErrorCode>;
+        fn network_error_code(&mut self, error: Resource<wasmtime::Error>) -> Result<Option<ErrorCode>>;
+    }
+}
+
+impl network::HostNetwork for PodSockets<'_> {
+    forward! { network::HostNetwork;
+        fn drop(&mut self, network: Resource<Network>) -> Result<()>;
+    }
+}

@@ -1,0 +1,136 @@
+//! The pod's side of its guests' sockets: its place in the network, its names, and its connections in flight.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use coracle_api::meet::{Attachment, Resolver};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::wasm::launch::Launch;
+
+/// What all instances of a container share of the network.
+pub(in crate::wasm) struct Pod {
+    attachment: Arc<dyn Attachment>,
+    resolver: Arc<dyn Resolver>,
+    namespace: String,
+    stopping: CancellationToken,
+    connections: Arc<Connections>,
+}
+
+/// The connections that guests of the container have accepted and not closed.
+#[derive(Default)]
+struct Connections {
+    open: AtomicUsize,
+    closed: Notify,
+}
+
+/// An accepted connection is open as long as this lives.
+pub(super) struct InFlight(Arc<Connections>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, SeqCst);
+        self.0.closed.notify_waiters();
+    }
+}
+
+impl Pod {
+    /// The network of the container that `launch` describes, which stops accepting with `stopping`.
+    pub(in crate::wasm) fn new(launch: &Launch, stopping: CancellationToken) -> Self {
+        Self {
+            attachment: launch.attachment.clone(),
+            resolver: launch.resolver.clone(),
+            namespace: launch.namespace.clone(),
+            stopping,
+            connections: Arc::default(),
+        }
+    }
+
+    pub(in crate::wasm) fn attachment(&self) -> &dyn Attachment {
+        &*self.attachment
+    }
+
+    /// Waits until the container is told to stop and no accepted connection is open.
+    pub(in crate::wasm) async fn drained(&self) {
+        self.stopping.cancelled().await;
+        loop {
+            // Enabled before the look, so that a connection that closes between the two is not missed.
+            let mut closed = std::pin::pin!(self.connections.closed.notified());
+            closed.as_mut().enable();
+            if self.connections.open.load(SeqCst) == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// A connection was accepted.
+    pub(super) fn in_flight(&self) -> InFlight {
+        self.connections.open.fetch_add(1, SeqCst);
+        InFlight(self.connections.clone())
+    }
+
+    /// Whether `ip`, as a guest writes it, means this pod.
+    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
+        ip.is_unspecified() || ip.is_loopback() || ip == self.attachment.ip()
+    }
+
+    /// The addresses of a name, or the address that the text is.
+    pub(in crate::wasm) async fn look_up(&self, name: &str) -> Vec<IpAddr> {
+        match name.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => self.resolver.lookup(name, &self.namespace).await,
+        }
+    }
+
+    /// The pod's address as the source of a connection to `real`, if packets find their way between the two.
+    pub(super) fn source_for(&self, real: SocketAddr) -> Option<SocketAddr> {
+        let ip = self.attachment.ip();
+        is_near(ip, real.ip()).then(|| SocketAddr::new(ip, 0))
+    }
+
+    /// Connects to a real address, from the pod's own where that is possible.
+    pub(in crate::wasm) async fn dial(&self, real: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if real.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(source) = self.source_for(real) {
+            // The pod's address may not be one of this machine; then the machine's own is the source.
+            let _ = socket.bind(source);
+        }
+        socket.set_nodelay(true)?;
+        socket.connect(real).await
+    }
+}
+
+/// Whether packets from a pod's address reach `target`: both on loopback, or both in the pods' own network.
+fn is_near(pod: IpAddr, target: IpAddr) -> bool {
+    match (pod, target) {
+        (IpAddr::V4(pod), IpAddr::V4(target)) if pod.is_loopback() => target.is_loopback(),
+        (IpAddr::V4(pod), IpAddr::V4(target)) => pod.octets()[..2] == target.octets()[..2],
+        (IpAddr::V6(pod), IpAddr::V6(target)) => pod.segments()[..4] == target.segments()[..4],
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_the_source_only_where_packets_find_back() {
+        let near = |pod: &str, target: &str| is_near(pod.parse().unwrap(), target.parse().unwrap());
+        assert!(near("127.42.0.7", "127.42.1.9"));
+        assert!(near("127.42.0.7", "127.0.0.1"));
+        assert!(near("10.42.0.7", "10.42.3.9"));
+        assert!(!near("10.42.0.7", "1.1.1.1"));
+        assert!(!near("127.42.0.7", "1.1.1.1"));
+        assert!(!near("10.42.0.7", "::1"));
+    }
+}

@@ -1,0 +1,140 @@
+//! `wasi:sockets/tcp` 0.2: bind, connect, accept and addresses are the pod's; the rest is wasmtime's as it is.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Network};
+use wasmtime_wasi::p2::bindings::sockets::{tcp, tcp_create_socket};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, SocketError, SocketResult, TcpSocket};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
+
+use super::{Open, PodSockets, forward};
+
+type Tcp = Resource<TcpSocket>;
+type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
+
+/// Another handle of the same socket, for a call that consumes one.
+fn same<T: 'static>(resource: &Resource<T>) -> Resource<T> {
+    Resource::new_borrow(resource.rep())
+}
+
+impl PodSockets<'_> {
+    /// Gives the socket the family of the address it is going to be used with: a guest that binds `[::]`
+    /// gets the pod's only address, which may be of IPv4.
+    fn match_family(&mut self, socket: &Tcp, real: SocketAddr) -> SocketResult<()> {
+        let wanted = if real.is_ipv4() { IpAddressFamily::Ipv4 } else { IpAddressFamily::Ipv6 };
+        let family = tcp::HostTcpSocket::address_family(&mut self.inner, same(socket)).map_err(SocketError::trap)?;
+        if family == wanted {
+            return Ok(());
+        }
+        let fresh = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, wanted)?;
+        let fresh = self.inner.table.delete(fresh)?;
+        *self.inner.table.get_mut(socket)? = fresh;
+        Ok(())
+    }
+
+    /// Binds a socket that the guest did not bind to the pod's address, so that its peer knows it.
+    fn bind_source(&mut self, socket: &Tcp, network: &Resource<Network>, real: SocketAddr) {
+        let Some(source) = self.sockets.pod.source_for(real) else { return };
+        if tcp::HostTcpSocket::local_address(&mut self.inner, same(socket)).is_ok() {
+            return;
+        }
+        let bind = tcp::HostTcpSocket::start_bind(&mut self.inner, same(socket), same(network), source.into());
+        // A bind waits for nothing but the address check, which is ready. Where the pod's address is not one of
+        // this machine it fails, and the machine's own address is the source.
+        let bound = matches!(pin!(bind).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+        if bound {
+            let _ = tcp::HostTcpSocket::finish_bind(&mut self.inner, same(socket));
+        }
+    }
+}
+
+impl tcp::Host for PodSockets<'_> {}
+
+impl tcp::HostTcpSocket for PodSockets<'_> {
+    async fn start_bind(
+        &mut self,
+        socket: Tcp,
+        network: Resource<Network>,
+        local: IpSocketAddress,
+    ) -> SocketResult<()> {
+        let number = socket.rep();
+        let real = self.bind_target(number, local.into())?;
+        self.match_family(&socket, real)?;
+        let bound = tcp::HostTcpSocket::start_bind(&mut self.inner, socket, network, real.into()).await;
+        if bound.is_err() {
+            self.forget(number);
+        }
+        bound
+    }
+
+    fn start_connect(&mut self, socket: Tcp, network: Resource<Network>, remote: IpSocketAddress) -> SocketResult<()> {
+        let real = self.connect_target(socket.rep(), remote.into())?;
+        self.match_family(&socket, real)?;
+        self.bind_source(&socket, &network, real);
+        tcp::HostTcpSocket::start_connect(&mut self.inner, socket, network, real.into())
+    }
+
+    async fn start_listen(&mut self, socket: Tcp) -> SocketResult<()> {
+        tcp::HostTcpSocket::start_listen(&mut self.inner, socket).await
+    }
+
+    fn accept(&mut self, socket: Tcp) -> SocketResult<(Tcp, Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        let (accepted, input, output) = tcp::HostTcpSocket::accept(&mut self.inner, socket)?;
+        if self.sockets.pod.is_stopping() {
+            self.inner.table.delete(input)?;
+            self.inner.table.delete(output)?;
+            self.inner.table.delete(accepted)?;
+            return Err(ErrorCode::WouldBlock.into());
+        }
+        let in_flight = self.sockets.pod.in_flight();
+        self.sockets.open.insert(accepted.rep(), Open { _in_flight: Some(in_flight), ..Open::default() });
+        Ok((accepted, input, output))
+    }
+
+    fn local_address(&mut self, socket: Tcp) -> SocketResult<IpSocketAddress> {
+        let number = socket.rep();
+        let real = tcp::HostTcpSocket::local_address(&mut self.inner, socket)?;
+        Ok(self.shown(number, real.into()).into())
+    }
+
+    fn remote_address(&mut self, socket: Tcp) -> SocketResult<IpSocketAddress> {
+        let number = socket.rep();
+        let real = tcp::HostTcpSocket::remote_address(&mut self.inner, socket)?;
+        Ok(self.shown(number, real.into()).into())
+    }
+
+    fn drop(&mut self, socket: Tcp) -> Result<()> {
+        self.forget(socket.rep());
+        tcp::HostTcpSocket::drop(&mut self.inner, socket)
+    }
+
+    forward! { tcp::HostTcpSocket;
+        fn finish_bind(&mut self, socket: Tcp) -> SocketResult<()>;
+        fn finish_connect(&mut self, socket: Tcp) -> SocketResult<Streams>;
+        fn finish_listen(&mut self, socket: Tcp) -> SocketResult<()>;
+        fn is_listening(&mut self, socket: Tcp) -> Result<bool>;
+        fn address_family(&mut self, socket: Tcp) -> Result<IpAddressFamily>;
+        fn set_listen_backlog_size(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
+        fn keep_alive_enabled(&mut self, socket: Tcp) -> SocketResult<bool>;
+        fn set_keep_alive_enabled(&mut self, socket: Tcp, value: bool) -> SocketResult<()>;
+        fn keep_alive_idle_time(&mut self, socket: Tcp) -> SocketResult<u64>;
+        fn set_keep_alive_idle_time(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
+        fn keep_alive_interval(&mut self, socket: Tcp) -> SocketResult<u64>;
+        fn set_keep_alive_interval(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
+        fn keep_alive_count(&mut self, socket: Tcp) -> SocketResult<u32>;
+        fn set_keep_alive_count(&mut self, socket: Tcp, value: u32) -> SocketResult<()>;
+        fn hop_limit(&mut self, socket: Tcp) -> SocketResult<u8>;
+        fn set_hop_limit(&mut self, socket: Tcp, value: u8) -> SocketResult<()>;
+        fn receive_buffer_size(&mut self, socket: Tcp) -> SocketResult<u64>;
+        fn set_receive_buffer_size(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
+        fn send_buffer_size(&mut self, socket: Tcp) -> SocketResult<u64>;
+        fn set_send_buffer_size(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
+        fn subscribe(&mut self, socket: Tcp) -> Result<Resource<DynPollable>>;
+        fn shutdown(&mut self, socket: Tcp, how: tcp::ShutdownType) -> SocketResult<()>;
+    }
+}

@@ -1,0 +1,135 @@
+//! What the host keeps for each instance, and the template from which a container's instances are made.
+//!
+//! Invariant: every store has its limits and its epoch deadline before any of its guest's code runs.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::host::Host;
+use super::launch::{Access, Directory, Launch};
+use super::memory::{Limiter, Memory};
+use super::outbound::Outbound;
+use super::sockets::{Pod, PodSockets, Sockets};
+use super::stdio::Output;
+
+/// Handles an instance may have open at once (files, sockets, streams, requests): what a process usually may.
+const HANDLES_MAX: usize = 16 * 1024;
+
+/// What the host keeps for an instance.
+pub(super) struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outbound: Outbound,
+    table: ResourceTable,
+    limiter: Limiter,
+    sockets: Sockets,
+    _room: OwnedSemaphorePermit,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+    }
+}
+
+impl State {
+    /// The instance's sockets, as the host functions see them.
+    pub(super) fn pod_sockets(&mut self) -> PodSockets<'_> {
+        let inner = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
+        PodSockets { inner, sockets: &mut self.sockets }
+    }
+}
+
+/// From what a container's instances are made.
+pub(super) struct Template {
+    launch: Launch,
+    memory: Arc<Memory>,
+    pod: Arc<Pod>,
+}
+
+impl Template {
+    /// A template for the container that `launch` describes.
+    pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>) -> Self {
+        Self { launch, memory, pod }
+    }
+
+    pub(super) fn pod(&self) -> &Arc<Pod> {
+        &self.pod
+    }
+
+    /// Writes what the host has to say of the guest among the guest's own errors.
+    pub(super) fn complain(&self, message: &str) {
+        self.launch.stderr.write(format!("{}\n", message.trim_end()).as_bytes());
+    }
+
+    /// Opens each directory once, so that a missing one is known at the start.
+    ///
+    /// # Errors
+    /// The first directory that cannot be opened, and why.
+    pub(super) fn check_directories(&self) -> Result<(), (String, io::Error)> {
+        for directory in &self.launch.directories {
+            std::fs::read_dir(&directory.host_path).map_err(|error| (directory.guest_path.clone(), error))?;
+        }
+        Ok(())
+    }
+
+    /// A store for one more instance.
+    ///
+    /// # Errors
+    /// A directory that can no longer be opened.
+    pub(super) fn store(&self, host: &Host, room: OwnedSemaphorePermit) -> wasmtime::Result<Store<State>> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let state = State {
+            wasi: self.wasi()?,
+            http: WasiHttpCtx::new(),
+            outbound: Outbound::new(self.pod.clone()),
+            table,
+            limiter: Limiter::new(self.memory.clone()),
+            sockets: Sockets::new(self.pod.clone()),
+            _room: room,
+        };
+        let mut store = Store::new(host.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        Ok(store)
+    }
+
+    fn wasi(&self) -> wasmtime::Result<WasiCtx> {
+        let launch = &self.launch;
+        let mut wasi = WasiCtx::builder();
+        wasi.args(&launch.args).envs(&launch.env);
+        wasi.stdout(Output(launch.stdout.clone())).stderr(Output(launch.stderr.clone()));
+        if let Some(directory) = &launch.working_dir {
+            wasi.initial_cwd(directory);
+        }
+        for Directory { guest_path, host_path, access } in &launch.directories {
+            let perms = match access {
+                Access::ReadOnly => FsPerms::ReadOnly,
+                Access::ReadWrite => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(host_path, guest_path, perms)?;
+        }
+        wasi.allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
+        // Policy is asked where addresses are rewritten, before this; here only what must never be is refused.
+        wasi.socket_addr_check(|address, purpose| {
+            let listens_everywhere = matches!(purpose, SocketAddrUse::TcpListen) && address.ip().is_unspecified();
+            Box::pin(std::future::ready(!listens_everywhere))
+        });
+        Ok(wasi.build())
+    }
+}

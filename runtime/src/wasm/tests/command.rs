@@ -1,0 +1,169 @@
+//! Commands: how they end, what they are kept from, what they are given.
+
+use std::time::Duration;
+
+use super::*;
+
+const SPIN: &str = "(loop $ever (br $ever)) i32.const 0";
+const SLEEP: &str = include_str!("guests/sleep.wat");
+
+/// A module of WASI preview 1.
+fn preview1(start: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "path_open"
+              (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 100) "hello\n")
+            (data (i32.const 200) "file")
+            (func $print (param $fd i32) (param $at i32) (param $length i32)
+              (i32.store (i32.const 8) (local.get $at))
+              (i32.store (i32.const 12) (local.get $length))
+              (drop (call $write (local.get $fd) (i32.const 8) (i32.const 1) (i32.const 16))))
+            (func (export "_start") {start}))"#
+    ))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_command_ends_with_its_exit_code() {
+    let node = Node::new();
+    assert_eq!(node.run(command("i32.const 0"), |_| {}).await, Outcome::Exited(0));
+    assert_eq!(node.run(command("i32.const 1"), |_| {}).await, Outcome::Exited(1));
+    assert_eq!(node.run(preview1("(call $exit (i32.const 42))"), |_| {}).await, Outcome::Exited(42));
+    assert_eq!(node.stderr.text(), "");
+}
+
+#[tokio::test]
+async fn a_module_of_preview_1_prints_what_it_is_given() {
+    let node = Node::new();
+    let print = "(call $print (i32.const 1) (i32.const 100) (i32.const 6))
+                 (drop (call $args (i32.const 300) (i32.const 400)))
+                 (call $print (i32.const 2) (i32.const 400) (i32.const 3))";
+    let outcome = node.run(preview1(print), |launch| launch.args = vec!["one".into(), "two".into()]).await;
+    assert_eq!(outcome, Outcome::Exited(0));
+    assert_eq!((node.stdout.text(), node.stderr.text()), ("hello\n".into(), "one".into()));
+}
+
+#[tokio::test]
+async fn a_trap_is_told_with_its_backtrace() {
+    let node = Node::new();
+    let Outcome::Trapped { message } = node.run(command("unreachable"), |_| {}).await else { panic!("no trap") };
+    assert!(message.contains("unreachable") && message.contains("run"), "{message}");
+    assert!(node.stderr.text().contains("unreachable"), "{}", node.stderr.text());
+}
+
+#[tokio::test]
+async fn a_memory_beyond_its_limit_ends_the_container() {
+    let node = Node::new();
+    let grow = command("(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) i32.const 0");
+    let outcome = node.run(grow, |launch| launch.memory_limit = Some(8 << 20)).await;
+    assert_eq!((outcome.exit_code(), outcome), (137, Outcome::OutOfMemory));
+}
+
+#[tokio::test]
+async fn a_program_too_large_for_its_limit_is_out_of_memory_from_the_start() {
+    let node = Node::new();
+    let outcome = node.run(command("i32.const 0"), |launch| launch.memory_limit = Some(1000)).await;
+    assert_eq!(outcome, Outcome::OutOfMemory);
+}
+
+#[tokio::test]
+async fn a_recursion_without_end_traps_and_harms_nobody() {
+    let node = Node::new();
+    let outcome = node.run(command("(call $run)"), |_| {}).await;
+    assert!(matches!(&outcome, Outcome::Trapped { message } if message.contains("stack")), "{outcome:?}");
+    assert_eq!(node.run(command("i32.const 0"), |_| {}).await, Outcome::Exited(0));
+}
+
+#[tokio::test]
+async fn spinning_guests_leave_room_for_others_and_are_killed() {
+    let node = Node::with(|config| config.workers = 1);
+    let mut spinners = [node.start(command(SPIN), |_| {}).await, node.start(command(SPIN), |_| {}).await];
+    until(|| spinners.iter().all(|spinner| spinner.usage().cpu > Duration::from_millis(5))).await;
+    assert_eq!(node.run(command("i32.const 0"), |_| {}).await, Outcome::Exited(0));
+    for spinner in &mut spinners {
+        spinner.kill();
+        assert_eq!(spinner.outcome().await, Outcome::Stopped);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_interrupts_a_command_with_nothing_in_flight() {
+    let node = Node::new();
+    let mut sleeper = node.start(component(SLEEP, "command"), |_| {}).await;
+    sleeper.stop();
+    assert_eq!(sleeper.outcome().await, Outcome::Stopped);
+    assert_eq!(sleeper.outcome().await.exit_code(), 143);
+}
+
+#[tokio::test]
+async fn the_ticker_sleeps_while_guests_wait() {
+    let node = Node::new();
+    let sleeper = node.start(component(SLEEP, "command"), |_| {}).await;
+    until(|| sleeper.usage().memory_bytes > 0).await;
+    until(|| node.wasm.host.ticker().is_asleep()).await;
+    let spinner = node.start(command(SPIN), |_| {}).await;
+    until(|| !node.wasm.host.ticker().is_asleep()).await;
+    drop(spinner);
+    until(|| node.wasm.host.ticker().is_asleep()).await;
+}
+
+#[tokio::test]
+async fn a_cpu_limit_holds_a_guest_back() {
+    let node = Node::new();
+    let free = node.start(command(SPIN), |_| {}).await;
+    let held = node.start(command(SPIN), |launch| launch.cpu_limit = Some(10)).await;
+    until(|| free.usage().cpu > Duration::from_millis(500)).await;
+    assert!(held.usage().cpu * 2 < free.usage().cpu, "{:?} against {:?}", held.usage(), free.usage());
+}
+
+#[tokio::test]
+async fn what_a_container_used_is_given_back_at_its_end() {
+    let node = Node::new();
+    let mut running = node.start(command(SPIN), |_| {}).await;
+    until(|| running.usage().memory_bytes == 64 * 1024).await;
+    running.kill();
+    running.outcome().await;
+    assert_eq!(running.usage().memory_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_directory_is_as_writable_as_it_was_given() {
+    let node = Node::new();
+    let dir = tempfile::tempdir().unwrap();
+    // Creates "file" in the first directory it finds open, and exits with the error's number.
+    let create = "(call $exit (call $open (i32.const 3) (i32.const 0) (i32.const 200) (i32.const 4)
+                    (i32.const 1) (i64.const 64) (i64.const 64) (i32.const 0) (i32.const 16)))";
+    let given = |access| Directory { guest_path: "/data".into(), host_path: dir.path().into(), access };
+    let outcome = node.run(preview1(create), |launch| launch.directories = vec![given(Access::ReadOnly)]).await;
+    assert!(!matches!(outcome, Outcome::Exited(0)), "{outcome:?}");
+    assert!(!dir.path().join("file").exists());
+    let outcome = node.run(preview1(create), |launch| launch.directories = vec![given(Access::ReadWrite)]).await;
+    assert_eq!(outcome, Outcome::Exited(0));
+    assert!(dir.path().join("file").exists());
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_told_at_the_start() {
+    let node = Node::new();
+    let program = node.load(command("i32.const 0")).await.unwrap();
+    let mut launch = node.launch();
+    let host_path = "/nowhere/at/all".into();
+    launch.directories = vec![Directory { guest_path: "/data".into(), host_path, access: Access::ReadOnly }];
+    let error = node.wasm.start(program, launch).await.err().unwrap();
+    assert!(error.to_string().starts_with("cannot open the directory for /data"), "{error}");
+}
+
+#[tokio::test]
+async fn after_a_shutdown_nothing_runs_and_nothing_starts() {
+    let node = Node::new();
+    let mut spinner = node.start(command(SPIN), |_| {}).await;
+    node.wasm.shutdown();
+    assert_eq!(spinner.outcome().await, Outcome::Stopped);
+    let program = node.load(command("i32.const 0")).await.unwrap();
+    assert!(matches!(node.wasm.start(program, node.launch()).await, Err(StartError::ShuttingDown)));
+}

@@ -1,0 +1,164 @@
+//! HTTP programs: served, reused, replaced when they fail, drained when they stop.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::*;
+
+fn server() -> Vec<u8> {
+    component(include_str!("guests/server.wat"), "server")
+}
+
+/// A client's connection, kept alive.
+struct Client {
+    sender: SendRequest<Empty<Bytes>>,
+    _connection: JoinSet<()>,
+}
+
+impl Client {
+    async fn connect(real: SocketAddr) -> Self {
+        let stream = TcpStream::connect(real).await.unwrap();
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        Self { sender, _connection: tasks }
+    }
+
+    async fn get(&mut self, path: &str) -> (u16, String) {
+        self.sender.ready().await.unwrap();
+        let request = ::http::Request::get(path).header("host", "pod").body(Empty::new()).unwrap();
+        let response = self.sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+async fn get(node: &Node, path: &str) -> (u16, String) {
+    Client::connect(node.loopback.real(80).unwrap()).await.get(path).await
+}
+
+#[tokio::test]
+async fn an_instance_is_reused_until_it_has_answered_its_share() {
+    let node = Node::with(|config| config.http.requests_per_instance = 3);
+    let _running = node.start(server(), |_| {}).await;
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    let mut bodies = Vec::new();
+    for _ in 0..5 {
+        bodies.push(client.get("/").await);
+    }
+    let answered = |count: u8| (200, format!("{count}\n"));
+    assert_eq!(bodies, [answered(1), answered(2), answered(3), answered(1), answered(2)]);
+}
+
+#[tokio::test]
+async fn an_idle_instance_is_given_up() {
+    let node = Node::with(|config| config.http.idle = Duration::from_millis(20));
+    let running = node.start(server(), |_| {}).await;
+    assert_eq!(get(&node, "/").await, (200, "1\n".into()));
+    until(|| running.usage().memory_bytes == 0).await;
+    assert_eq!(get(&node, "/").await, (200, "1\n".into()));
+}
+
+#[tokio::test]
+async fn a_trap_costs_one_request_and_one_instance() {
+    let node = Node::new();
+    let _running = node.start(server(), |_| {}).await;
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    assert_eq!(client.get("/").await, (200, "1\n".into()));
+    assert_eq!(client.get("/trap").await.0, 500);
+    assert_eq!(client.get("/").await, (200, "1\n".into()));
+    assert!(node.stderr.text().contains("unreachable"), "{}", node.stderr.text());
+}
+
+#[tokio::test]
+async fn requests_beyond_the_queue_are_told_to_come_again() {
+    let node = Node::with(|config| (config.http.instances, config.http.queue) = (1, 0));
+    let running = node.start(server(), |_| {}).await;
+    let real = node.loopback.real(80).unwrap();
+    let mut stuck = JoinSet::new();
+    stuck.spawn(async move { Client::connect(real).await.get("/spin").await });
+    until(|| running.usage().cpu > Duration::ZERO).await;
+    assert_eq!(get(&node, "/").await.0, 503);
+}
+
+#[tokio::test]
+async fn a_memory_beyond_its_limit_ends_the_server() {
+    let node = Node::new();
+    let mut running = node.start(server(), |launch| launch.memory_limit = Some(8 << 20)).await;
+    let real = node.loopback.real(80).unwrap();
+    let mut clients = JoinSet::new();
+    clients.spawn(async move {
+        let mut client = Client::connect(real).await;
+        client.sender.ready().await.unwrap();
+        let request = ::http::Request::get("/grow").header("host", "pod").body(Empty::new()).unwrap();
+        let _ = client.sender.send_request(request).await;
+    });
+    assert_eq!(running.outcome().await, Outcome::OutOfMemory);
+    assert_eq!(running.usage().memory_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_stop_ends_idle_connections_and_frees_the_port() {
+    let node = Node::new();
+    let mut running = node.start(server(), |_| {}).await;
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    assert_eq!(client.get("/").await.0, 200);
+    running.stop();
+    assert_eq!(running.outcome().await, Outcome::Stopped);
+    assert_eq!(node.loopback.real(80), None);
+    until(|| client.sender.is_closed()).await;
+}
+
+#[tokio::test]
+async fn a_request_in_flight_outlives_a_stop_but_not_a_kill() {
+    let node = Node::new();
+    let mut running = node.start(server(), |_| {}).await;
+    let real = node.loopback.real(80).unwrap();
+    let mut stuck = JoinSet::new();
+    stuck.spawn(async move {
+        let mut client = Client::connect(real).await;
+        client.sender.ready().await.unwrap();
+        let request = ::http::Request::get("/spin").header("host", "pod").body(Empty::new()).unwrap();
+        client.sender.send_request(request).await.is_err()
+    });
+    until(|| running.usage().cpu > Duration::ZERO).await;
+    running.stop();
+    until(|| node.loopback.real(80).is_none()).await;
+    let used = running.usage().cpu;
+    until(|| running.usage().cpu > used).await;
+    running.kill();
+    assert_eq!(running.outcome().await, Outcome::Stopped);
+    assert!(stuck.join_next().await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_at_the_start() {
+    let node = Node::new();
+    let _running = node.start(server(), |_| {}).await;
+    let program = node.load(server()).await.unwrap();
+    assert!(matches!(node.wasm.start(program, node.launch()).await, Err(StartError::Port { port: 80, .. })));
+}
+
+#[tokio::test]
+async fn outgoing_requests_go_where_the_network_says() {
+    let node = Node::new();
+    let client = component(include_str!("guests/client.wat"), "command");
+    // connection-refused: the Service has no endpoint.
+    assert_eq!(node.run(client.clone(), |_| {}).await, Outcome::Exited(106));
+    let _server = node.start(server(), |_| {}).await;
+    *node.loopback.endpoint.lock().unwrap() = node.loopback.real(80);
+    assert_eq!(node.run(client.clone(), |_| {}).await, Outcome::Exited(2));
+    // DNS-error: another namespace does not know the name.
+    let elsewhere = |launch: &mut Launch| launch.namespace = "elsewhere".into();
+    assert_eq!(node.run(client, elsewhere).await, Outcome::Exited(101));
+}

@@ -1,0 +1,109 @@
+//! A pod network of one pod, on loopback: pod ports are mapped to whatever is free on this machine.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler};
+
+pub(super) const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
+pub(super) const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 80);
+pub(super) const FORBIDDEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 80);
+
+type Table = Arc<Mutex<HashMap<u16, SocketAddr>>>;
+
+#[derive(Default)]
+pub(super) struct Loopback {
+    ports: Table,
+    /// Where the Service's endpoint is.
+    pub(super) endpoint: Mutex<Option<SocketAddr>>,
+}
+
+impl Loopback {
+    /// Where the pod's port really is, once it is bound.
+    pub(super) fn real(&self, port: u16) -> Option<SocketAddr> {
+        self.ports.lock().unwrap().get(&port).copied()
+    }
+
+    fn take(&self, port: u16, real: SocketAddr) -> io::Result<u16> {
+        let mut ports = self.ports.lock().unwrap();
+        let port = if port == 0 { (40_000..).find(|port| !ports.contains_key(port)).unwrap() } else { port };
+        if ports.contains_key(&port) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        ports.insert(port, real);
+        Ok(port)
+    }
+}
+
+struct Bound {
+    table: Table,
+    port: u16,
+    real: SocketAddr,
+    ended: Option<Arc<AtomicBool>>,
+}
+
+impl BoundPort for Bound {
+    fn real(&self) -> SocketAddr {
+        self.real
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.table.lock().unwrap().remove(&self.port);
+        if let Some(ended) = &self.ended {
+            ended.store(true, SeqCst);
+            let _ = TcpStream::connect(self.real);
+        }
+    }
+}
+
+#[async_trait]
+impl Attachment for Loopback {
+    fn ip(&self) -> IpAddr {
+        POD
+    }
+
+    async fn serve(&self, port: u16, handler: Arc<dyn ConnectionHandler>) -> io::Result<Box<dyn BoundPort>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let real = listener.local_addr()?;
+        let port = self.take(port, real)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let theirs = ended.clone();
+        std::thread::spawn(move || {
+            while let Ok((stream, peer)) = listener.accept() {
+                if theirs.load(SeqCst) {
+                    return;
+                }
+                stream.set_nonblocking(true).unwrap();
+                handler.take(Connection { stream, peer, local: SocketAddr::new(POD, port) });
+            }
+        });
+        Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: Some(ended) }))
+    }
+
+    fn listen(&self, port: u16) -> io::Result<Box<dyn BoundPort>> {
+        let real = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let port = self.take(port, real)?;
+        Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: None }))
+    }
+
+    fn connect(&self, to: SocketAddr) -> Result<SocketAddr, ConnectError> {
+        match to {
+            FORBIDDEN => Err(ConnectError::Denied),
+            SERVICE => self.endpoint.lock().unwrap().ok_or(ConnectError::Refused),
+            to if to.ip() == POD || to.ip().is_loopback() => self.real(to.port()).ok_or(ConnectError::Refused),
+            _ => Err(ConnectError::Refused),
+        }
+    }
+
+    fn shown(&self, real: SocketAddr) -> SocketAddr {
+        let ports = self.ports.lock().unwrap();
+        let port = ports.iter().find(|(_, held)| **held == real).map(|(port, _)| *port);
+        port.map_or(real, |port| SocketAddr::new(POD, port))
+    }
+}
