@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[command(name = "coracle", version, about, propagate_version = true)]
 struct Arguments {
     /// What is logged: error, warn, info, debug, or a filter such as `info,coracle_runtime=debug`
-    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "info,hickory_server=warn", value_name = "FILTER")]
     log: String,
 
     #[command(subcommand)]

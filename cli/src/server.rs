@@ -42,7 +42,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let apiserver = build_apiserver(&settings, nodes.clone(), images.clone()).await?;
     let api_address = apiserver.addr();
     let kubeconfig = apiserver.kubeconfig().to_owned();
-    let client = |user: &str| apiserver.client(Identity::component(user));
+    let client = |user: &str| apiserver.client(Identity::user(user));
 
     // In the order in which they are stopped: first who makes work, last who keeps it.
     let mut stages = Stages::default();
@@ -62,10 +62,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if settings.runs(Part::Network) {
         let network = build_network(&settings, client(wellknown::USER_PROXY)).await?;
         if settings.runs(Part::Node) {
-            let user = format!("{}{}", wellknown::USER_NODE_PREFIX, settings.node_name);
+            let client = apiserver.client(Identity::node(settings.node_name.as_str()));
             let parts =
                 coracle_runtime::Parts { network: network.pods(), resolver: bootstrap::resolver(dns.as_ref()), images };
-            let node = coracle_runtime::Node::build(client(&user), node_config(&settings), parts)
+            let node = coracle_runtime::Node::build(client, node_config(&settings), parts)
                 .await
                 .context("the node does not start")?;
             nodes.add(settings.node_name.clone(), node.kubelet());
@@ -99,19 +99,19 @@ async fn build_apiserver(
     images: Arc<dyn HttpService>,
 ) -> anyhow::Result<Apiserver> {
     let config = coracle_apiserver::Config {
-        data_dir: settings.data_dir.clone(),
         bind_address: settings.bind_address,
         secure_port: settings.secure_port,
         service_cidr: settings.service_cidr.clone(),
         node_ports: settings.node_ports,
-        extra_names: vec![settings.host_name.clone()],
-        ..coracle_apiserver::Config::default()
+        extra_sans: vec![settings.host_name.clone()],
+        ..coracle_apiserver::Config::new(&settings.data_dir)
     };
     Apiserver::build(config, Mounts { nodes, images }).await.context("the API server does not start")
 }
 
 async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Result<coracle_network::Network> {
     let config = coracle_network::Config {
+        node_name: settings.node_name.to_string(),
         pod_cidr: settings.cluster_cidr.clone(),
         service_cidr: settings.service_cidr.clone(),
         node_address: settings.bind_address,
