@@ -7,6 +7,7 @@
 
 mod entry;
 mod key;
+mod record;
 
 mod hub;
 mod objects;
@@ -27,10 +28,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::revision::Revision;
 
-pub use self::entry::{BadRecord, Encoded, Entry, Labels};
+pub use self::entry::{DEPTH_MAX, Encoded, Entry, Labels};
 pub use self::hub::Watcher;
 pub use self::key::{Key, Prefix};
 pub use self::local::Local;
+pub use self::record::BadRecord;
 
 /// How long a change must outlive us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

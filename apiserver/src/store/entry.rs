@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::revision::Revision;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::key::Key;
 use crate::admit::Admitted;
 
 /// An object ready to be stored: its JSON, with a gap where the store writes the revision it gives it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Encoded {
+    depth: usize,
     before: Vec<u8>,
     after: Vec<u8>,
     labels: Labels,
@@ -25,21 +25,27 @@ pub struct Encoded {
 
 /// A stored object. Immutable: a change makes another entry.
 pub struct Entry {
-    key: Key,
-    revision: Revision,
-    stamp: usize,
-    labels: Labels,
-    bytes: Bytes,
+    pub(super) key: Key,
+    pub(super) revision: Revision,
+    /// Where in the bytes the revision's digits begin.
+    pub(super) stamp: usize,
+    pub(super) labels: Labels,
+    pub(super) bytes: Bytes,
 }
 
-/// The labels of an object, in one allocation.
+/// The labels of an object, in one allocation: name, NUL, value, NUL, and so on.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Labels(Box<str>);
+pub struct Labels(pub(super) Box<str>);
 
 impl Encoded {
     /// Encodes the object, whatever `metadata.resourceVersion` it came with.
     #[must_use]
     pub fn new(object: &Admitted) -> Self {
+        let depth = depth(object.value());
+        if depth > DEPTH_MAX {
+            // It cannot be committed, so its bytes are of no use, and to encode it may take all of the stack.
+            return Self { depth, ..Self::default() };
+        }
         let nothing = Map::new();
         let root = object.value().as_object().unwrap_or(&nothing);
         let metadata = root.get("metadata").and_then(Value::as_object).unwrap_or(&nothing);
@@ -62,19 +68,20 @@ impl Encoded {
             member(&mut after, name, value);
         }
         after.push(b'}');
-        Self { before, after, labels: Labels::of(metadata) }
+        Self { depth, before, after, labels: Labels::of(metadata) }
+    }
+
+    /// Whether it nests deeper than [`DEPTH_MAX`]. No store takes it.
+    #[must_use]
+    pub fn is_too_deep(&self) -> bool {
+        self.depth > DEPTH_MAX
     }
 
     /// The bytes it takes, but for the revision's digits.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always a metadata")]
     pub fn len(&self) -> usize {
         self.before.len() + self.after.len()
-    }
-
-    /// Never: there is always a `metadata`.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// The entry that this object becomes.
@@ -86,6 +93,30 @@ impl Encoded {
 
 /// Room for most objects, so that encoding one rarely grows its buffer: a pod of a Deployment takes 2 to 3 KB.
 const ENCODED_BYTES_LIKELY: usize = 3 * 1024;
+
+/// The deepest nesting of an object. JSON is read to 128 levels: what is stored can be read back, by us and by clients
+/// that read it inside of a list, an event or a patch.
+pub const DEPTH_MAX: usize = 100;
+
+/// An object that would not be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the object nests deeper than {DEPTH_MAX} levels; flatten it")]
+pub(super) struct TooDeep;
+
+/// How deep a value nests, found without recursion.
+fn depth(value: &Value) -> usize {
+    let (mut deepest, mut left) = (0, vec![(value, 1)]);
+    while let Some((value, level)) = left.pop() {
+        deepest = deepest.max(level);
+        let inside = |value: &Value| value.is_object() || value.is_array();
+        match value {
+            Value::Object(members) => left.extend(members.values().filter(|v| inside(v)).map(|v| (v, level + 1))),
+            Value::Array(items) => left.extend(items.iter().filter(|v| inside(v)).map(|v| (v, level + 1))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    deepest
+}
 
 #[expect(clippy::expect_used, reason = "a Value has no key that is no string, and a Vec takes all writes")]
 fn member(into: &mut Vec<u8>, name: &str, value: &Value) {
@@ -151,79 +182,6 @@ impl Entry {
             bytes: splice(&before, revision, &after),
         }
     }
-
-    /// The record that keeps it on disk; [`super::redb`] describes its bytes.
-    pub(super) fn record(&self) -> Vec<u8> {
-        let labels = self.labels.0.as_bytes();
-        let mut record = Vec::with_capacity(RECORD_HEADER_BYTES + labels.len() + self.bytes.len());
-        record.push(RECORD_PLAIN);
-        record.extend_from_slice(&self.revision.get().to_le_bytes());
-        record.extend_from_slice(&(self.stamp as u64).to_le_bytes());
-        record.extend_from_slice(&(labels.len() as u64).to_le_bytes());
-        record.extend_from_slice(labels);
-        record.extend_from_slice(&self.bytes);
-        record
-    }
-
-    /// The entry that a record keeps.
-    pub(super) fn from_record(key: Key, record: &[u8]) -> Result<Self, BadRecord> {
-        let (form, rest) = record.split_first().ok_or(BadRecord::Short)?;
-        if *form != RECORD_PLAIN {
-            return Err(BadRecord::Form(*form));
-        }
-        let (revision, rest) = number(rest)?;
-        let (stamp, rest) = number(rest)?;
-        let (labels, rest) = number(rest)?;
-        let (revision, stamp) = (Revision::new(revision), usize::try_from(stamp).map_err(|_| BadRecord::Short)?);
-        let labels = usize::try_from(labels).map_err(|_| BadRecord::Short)?;
-        let (labels, json) = rest.split_at_checked(labels).ok_or(BadRecord::Short)?;
-        let labels = Labels(std::str::from_utf8(labels).map_err(|_| BadRecord::Labels)?.into());
-        let stamped = json.get(stamp..).is_some_and(|from| {
-            from.strip_prefix(revision.to_string().as_bytes()).is_some_and(|after| after.starts_with(b"\""))
-        });
-        if !stamped {
-            return Err(BadRecord::Stamp);
-        }
-        serde_json::from_slice::<IgnoredAny>(json).map_err(|_| BadRecord::Json)?;
-        Ok(Self { key, revision, stamp, labels, bytes: Bytes::copy_from_slice(json) })
-    }
-}
-
-/// The first byte of a record whose JSON is kept as it is.
-const RECORD_PLAIN: u8 = 1;
-
-/// The record's form, and three numbers of eight bytes.
-const RECORD_HEADER_BYTES: usize = 1 + 3 * 8;
-
-/// A record that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadRecord {
-    /// It ends early.
-    #[error("it ends early")]
-    Short,
-    /// Its first byte is of no form that is known.
-    #[error("its form {0} is unknown")]
-    Form(u8),
-    /// Its labels are no text.
-    #[error("its labels are no text")]
-    Labels,
-    /// Its key names no object.
-    #[error("its key names no object")]
-    Key,
-    /// Its revision was never given away.
-    #[error("its revision lies in the future")]
-    Revision,
-    /// Its JSON does not parse.
-    #[error("its content is no JSON")]
-    Json,
-    /// Its JSON does not hold its revision where it should.
-    #[error("its revision is not where it should be")]
-    Stamp,
-}
-
-fn number(bytes: &[u8]) -> Result<(u64, &[u8]), BadRecord> {
-    let (number, rest) = bytes.split_first_chunk::<8>().ok_or(BadRecord::Short)?;
-    Ok((u64::from_le_bytes(*number), rest))
 }
 
 impl Labels {
@@ -323,23 +281,9 @@ mod tests {
         assert_eq!(entry(json!({"metadata": {}}), 1).labels().iter().count(), 0);
     }
 
-    #[test]
-    fn a_broken_record_is_told_from_a_whole_one() {
-        let record = entry(json!({"metadata": {"labels": {"a": "b"}}}), 7).record();
-        for end in 0..record.len() {
-            assert!(Entry::from_record(key(), &record[..end]).is_err(), "{end}");
-        }
-        let mut other = record.clone();
-        other[0] = 9;
-        assert_eq!(Entry::from_record(key(), &other), Err(BadRecord::Form(9)));
-        other = record;
-        other[1] = 8;
-        assert_eq!(Entry::from_record(key(), &other), Err(BadRecord::Stamp));
-    }
-
     proptest! {
         #[test]
-        fn an_entry_is_the_same_after_any_restamping_and_from_its_record(
+        fn an_entry_is_the_same_after_any_restamping(
             name in ".*", label in "[a-z]{0,5}", text in ".*", first in any::<u64>(), then in any::<u64>(),
         ) {
             let object = json!({"metadata": {"name": name, "labels": {"l": label}}, "data": {text.clone(): text}});
@@ -347,9 +291,6 @@ mod tests {
             let again = made.restamped(Revision::new(then));
             prop_assert_eq!(&again, &entry(object, then));
             prop_assert_eq!(again.labels(), made.labels());
-            let read = Entry::from_record(key(), &again.record()).unwrap();
-            prop_assert_eq!(read.labels(), again.labels());
-            prop_assert_eq!(read, again);
         }
     }
 }

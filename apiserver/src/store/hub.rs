@@ -52,6 +52,17 @@ struct Topic {
     forgotten: AtomicU64,
 }
 
+/// Those who wait for what was published.
+#[must_use = "they sleep until they are woken"]
+pub(super) struct Waiting(Vec<Arc<Topic>>);
+
+impl Waiting {
+    /// Wakes them. It is for a moment when no lock is held that they will want.
+    pub(super) fn wake(self) {
+        self.0.iter().for_each(|topic| topic.changed.notify_waiters());
+    }
+}
+
 impl Followed {
     fn topics_of(&self, key: &Key) -> impl Iterator<Item = &Arc<Topic>> {
         key.prefixes().into_iter().filter_map(|prefix| Some(&self.topics.get(prefix)?.topic))
@@ -82,21 +93,19 @@ impl Hub {
         Revision::new(self.published.load(Ordering::Acquire))
     }
 
-    /// Publishes the newest events, in the order of their revisions.
-    pub(super) fn publish(&self, events: Vec<Event>, now: Instant) {
-        let Some(last) = events.last().map(Event::revision) else { return };
-        let mut woken: Vec<Arc<Topic>> = Vec::new();
+    /// Publishes the newest events, in the order of their revisions. Who waits for them is still to be woken.
+    pub(super) fn publish(&self, events: Vec<Event>, now: Instant) -> Waiting {
+        let mut topics = Vec::new();
+        let Some(last) = events.last().map(Event::revision) else { return Waiting(topics) };
         for event in events {
             let channel = self.channel(event.entry.key().table());
             let mut followed = channel.write().unwrap_or_else(PoisonError::into_inner);
-            woken.extend(followed.topics_of(event.entry.key()).cloned());
+            topics.extend(followed.topics_of(event.entry.key()).cloned());
             followed.ring.push(event, now);
             followed.forget(now);
         }
         self.published.store(last.get(), Ordering::Release);
-        for topic in woken {
-            topic.changed.notify_waiters();
-        }
+        Waiting(topics)
     }
 
     /// Lets go of the events that have aged, in all resources.

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use coracle_api::revision::Revision;
 use tokio::sync::{mpsc, oneshot};
 
+use super::entry::TooDeep;
 use super::hub::Hub;
 use super::objects::Objects;
 use super::writer::{COMMITS_WAITING_MAX, Commit, Disk, Request, Writer};
-use super::{Change, CommitError, Entry, Key, Listing, Prefix, Store, WatchError, Watcher};
+use super::{Action, Change, CommitError, Entry, Key, Listing, Prefix, Store, WatchError, Watcher};
 
 /// A store in this process.
 pub struct Local {
@@ -36,7 +37,7 @@ impl Local {
         revision: Revision,
         disk: impl Disk,
     ) -> std::io::Result<Self> {
-        let objects = Arc::new(Objects::loaded(entries));
+        let objects = Arc::new(Objects::loaded(entries, revision));
         let hub = Arc::new(Hub::new(revision));
         let writer = Writer::new(Arc::clone(&objects), Arc::clone(&hub), disk, revision, Instant::now());
         let (requests, received) = mpsc::channel(COMMITS_WAITING_MAX);
@@ -72,9 +73,7 @@ impl Store for Local {
     }
 
     fn list(&self, prefix: &Prefix) -> Listing {
-        // The revision first: what is published by now is in the objects.
-        let published = self.hub.published();
-        self.objects.list(prefix, published)
+        self.objects.list(prefix)
     }
 
     fn revision(&self) -> Revision {
@@ -84,6 +83,9 @@ impl Store for Local {
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Arc<Entry>>, CommitError> {
         if changes.is_empty() {
             return Ok(Vec::new());
+        }
+        if changes.iter().any(|change| matches!(&change.action, Action::Put(object) if object.is_too_deep())) {
+            return Err(CommitError::Disk(Arc::new(TooDeep)));
         }
         let (reply, answer) = oneshot::channel();
         if !self.writer.ask(Request::Commit(Commit { changes, reply })).await {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use coracle_api::revision::Revision;
 use serde_json::json;
 
-use super::{Action, Change, CommitError, Durability, Encoded, Entry, Expect, Key, Prefix, Store, memory};
+use super::{Action, Change, CommitError, DEPTH_MAX, Durability, Encoded, Entry, Expect, Key, Prefix, Store, memory};
 use crate::admit::Admitted;
 
 pub(super) fn pod(name: &str) -> Key {
@@ -135,6 +135,23 @@ async fn of_writers_who_race_for_a_revision_one_wins() {
     }
     tasks.join_all().await;
     assert_eq!(value(&store.get(&key).unwrap()), WRITERS * ROUNDS);
+}
+
+fn nested(levels: usize) -> Change {
+    let mut object = json!({});
+    for _ in 1..levels {
+        object = json!({"in": object});
+    }
+    let action = Action::Put(Encoded::new(&Admitted::for_tests(object)));
+    Change { action, ..put(&pod("deep"), Expect::Absent, 0) }
+}
+
+#[tokio::test]
+async fn an_object_that_would_not_be_read_back_is_not_taken() {
+    let store = memory::open().unwrap();
+    assert!(matches!(store.commit(vec![nested(DEPTH_MAX + 1)]).await, Err(CommitError::Disk(_))));
+    let made = store.commit(vec![nested(DEPTH_MAX)]).await.unwrap();
+    assert!(made[0].value().is_object());
 }
 
 #[tokio::test]

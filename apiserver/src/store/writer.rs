@@ -19,7 +19,7 @@ use super::draft::{Draft, Refused};
 use super::entry::State;
 use super::hub::Hub;
 use super::objects::Objects;
-use super::{Change, CommitError, Durability, Entry, Key};
+use super::{Action, Change, CommitError, Durability, Entry, Key};
 
 /// How many commits wait for the writer before those who commit have to wait for room: enough to fill a batch while
 /// the disk is busy with the one before.
@@ -27,6 +27,9 @@ pub(super) const COMMITS_WAITING_MAX: usize = 1024;
 
 /// The most commits in one transaction: bounds how long the first one waits for the last.
 const BATCH_COMMITS_MAX: usize = 512;
+
+/// The most bytes in one transaction, but for its last commit: what is drafted is held twice until it is written.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How many revisions are reserved at once. Volatile changes use them up without a write, so a block lasts for days;
 /// a crash skips what is left of it, and 64 bits are enough for more crashes than there will be. Tests see it end.
@@ -87,6 +90,14 @@ impl Commit {
     fn is_volatile(&self) -> bool {
         self.changes.iter().all(|change| change.durability == Durability::Volatile)
     }
+
+    fn bytes(&self) -> usize {
+        let bytes = self.changes.iter().map(|change| match &change.action {
+            Action::Put(object) => object.len(),
+            Action::Delete => 0,
+        });
+        bytes.sum()
+    }
 }
 
 /// What a batch needs before it comes true.
@@ -135,14 +146,16 @@ impl<D: Disk> Writer<D> {
         while stop.is_none()
             && let Some(first) = requests.blocking_recv()
         {
-            let mut batch = Vec::new();
-            let mut next = Some(first);
+            let (mut batch, mut bytes, mut next) = (Vec::new(), 0, Some(first));
             while let Some(request) = next {
                 match request {
-                    Request::Commit(commit) => batch.push(commit),
+                    Request::Commit(commit) => {
+                        bytes += commit.bytes();
+                        batch.push(commit);
+                    }
                     Request::Stop(done) => stop = Some(done),
                 }
-                let more = stop.is_none() && batch.len() < BATCH_COMMITS_MAX;
+                let more = stop.is_none() && batch.len() < BATCH_COMMITS_MAX && bytes < BATCH_BYTES_MAX;
                 next = if more { requests.try_recv().ok() } else { None };
             }
             self.commit(batch);
@@ -204,9 +217,7 @@ impl<D: Disk> Writer<D> {
                 }
             }
         }
-        let events = draft.into_events();
-        objects.apply(&events);
-        self.hub.publish(events, Instant::now());
+        objects.apply(draft.into_events(), |events| self.hub.publish(events, Instant::now())).wake();
         for (reply, taken) in answers {
             answer(reply, taken.map_err(CommitError::from));
         }

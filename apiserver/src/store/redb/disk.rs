@@ -67,7 +67,7 @@ impl Medium {
 /// The writer's disk.
 struct RedbDisk {
     medium: Medium,
-    /// None after a failure, until it is opened anew.
+    /// None after a failure, until the next write opens it anew.
     database: Option<Database>,
     /// The reservation that is surely on disk.
     reserved: Option<Revision>,
@@ -85,14 +85,19 @@ pub(super) fn start(medium: Medium, path: &Path) -> Result<Local, OpenError> {
     let mut database = (medium.open)().map_err(|error| refused(path, error))?;
     let Loaded { entries, reserved, bytes } = load(&database, path)?;
     let len = (medium.len)();
-    if compaction_pays(len, bytes) {
-        // A failure leaves a database that works as before, or one that the first write opens anew.
-        match database.compact() {
-            Ok(_) => tracing::info!(before = len, after = (medium.len)(), "compacted the database"),
-            Err(error) => tracing::warn!(%error, "the database could not be compacted; it works on as it is"),
+    let compacted = if compaction_pays(len, bytes) { database.compact() } else { Ok(false) };
+    let database = match compacted {
+        Ok(false) => Some(database),
+        Ok(true) => {
+            tracing::info!(before = len, after = (medium.len)(), "compacted the database");
+            Some(database)
         }
-    }
-    let disk = RedbDisk { medium, database: Some(database), reserved: Some(reserved) };
+        Err(error) => {
+            tracing::warn!(%error, "the database could not be compacted; it works on as it is");
+            None
+        }
+    };
+    let disk = RedbDisk { medium, database, reserved: Some(reserved) };
     Local::start(entries, reserved, disk).map_err(|source| OpenError::Io {
         doing: "start the thread that writes",
         path: path.to_owned(),

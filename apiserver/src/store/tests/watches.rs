@@ -225,6 +225,7 @@ fn list_all_along(store: &Local, end: &Key) -> Vec<(Revision, Known)> {
     let mut seen: Vec<(Revision, Known)> = Vec::new();
     loop {
         let listing = store.list(&pods());
+        assert!(listing.revision <= store.revision(), "what is listed is published");
         let ended = store.get(end).is_some();
         if seen.last().is_none_or(|(last, _)| *last != listing.revision) {
             seen.push((listing.revision, known(&listing)));

@@ -1,21 +1,32 @@
 //! The store cut at every write: whatever is left opens as a moment of history that holds all that was promised.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
 use coracle_api::revision::Revision;
+use tokio::task::JoinSet;
 
 use super::super::disk::QUICK_REPAIR_FROM_BYTES;
 use super::tape::{Loss, Tape};
 use super::{Objects, expect, formatted, objects, open};
-use crate::store::tests::{delete, pod, put, volatile};
+use crate::store::tests::{delete, pod, put, value, volatile};
 use crate::store::writer::REVISIONS_RESERVED;
-use crate::store::{Change, Durability, Local, Store};
+use crate::store::{Change, CommitError, Durability, Local, Prefix, Store};
 
-/// A moment of history.
-struct Moment {
-    /// How many operations the disk had seen when it was acknowledged.
-    acknowledged: usize,
+/// What somebody was told.
+struct Promise {
+    /// How many operations the disk had seen by then.
+    told: usize,
     durable: bool,
     revision: Revision,
-    objects: Objects,
+}
+
+/// What happened until the machine lost power, had it never done so.
+struct History {
+    /// The objects after each commit.
+    moments: BTreeMap<Revision, Objects>,
+    promises: Vec<Promise>,
 }
 
 /// Commits of every sort, the same in each run: durable and volatile, on the same keys and on others, several at once.
@@ -38,46 +49,72 @@ fn changes(store: &Local, round: u64) -> Vec<Change> {
     }
 }
 
-async fn live(tape: &Tape, store: &Local, rounds: u64) -> Vec<Moment> {
-    let moment =
-        |durable| Moment { acknowledged: tape.len(), durable, revision: store.revision(), objects: objects(store) };
-    let mut history = vec![moment(true)];
-    for round in 0..rounds {
-        let changes = changes(store, round);
+async fn write(tape: Tape, store: Arc<Local>, rounds: Range<u64>) -> Vec<Promise> {
+    let mut promises = Vec::new();
+    for round in rounds {
+        let changes = changes(&store, round);
         let durable = changes.iter().any(|change| change.durability == Durability::Durable);
-        store.commit(changes).await.unwrap();
-        history.push(moment(durable));
+        match store.commit(changes).await {
+            Ok(made) => {
+                let revision = made.last().unwrap().revision();
+                promises.push(Promise { told: tape.len(), durable, revision });
+            }
+            Err(CommitError::Mismatch { .. }) => {}
+            Err(other) => panic!("{other:?}"),
+        }
     }
-    history
+    promises
+}
+
+/// Lets some write at once, each so many rounds, and stops in order.
+async fn live(tape: &Tape, store: Local, writers: u64, rounds: u64) -> History {
+    let store = Arc::new(store);
+    let mut watcher = store.watch(&Prefix::resource("", "pods"), store.revision()).unwrap();
+    let mut current = objects(&store);
+    let mut moments = BTreeMap::from([(store.revision(), current.clone())]);
+    let mut running = JoinSet::new();
+    for writer in 0..writers {
+        running.spawn(write(tape.clone(), Arc::clone(&store), writer * rounds..(writer + 1) * rounds));
+    }
+    let promises: Vec<Promise> = running.join_all().await.into_iter().flatten().collect();
+    while let Some(event) = watcher.try_next().unwrap() {
+        let key = event.entry.key();
+        match event.state() {
+            Some(entry) => current.insert(key.clone(), (entry.revision().get(), value(entry))),
+            None => current.remove(key),
+        };
+        if promises.iter().any(|promise| promise.revision == event.revision()) {
+            moments.insert(event.revision(), current.clone());
+        }
+    }
+    store.stop().await;
+    History { moments, promises }
 }
 
 /// Opens what is left and holds it against history.
-async fn survives(left: &Tape, len: u64, history: &[Moment], cut: usize, what: &str) {
-    let promised = history.iter().rposition(|m| m.durable && m.acknowledged <= cut).unwrap_or(0);
-    let seen = history.iter().filter(|m| m.acknowledged <= cut).map(|m| m.revision).max().unwrap_or_default();
+async fn survives(left: &Tape, len: u64, history: &History, cut: usize, what: &str) {
+    let told = || history.promises.iter().filter(|promise| promise.told <= cut);
+    let promised = told().filter(|promise| promise.durable).map(|promise| promise.revision).max().unwrap_or_default();
+    let seen = told().map(|promise| promise.revision).max().unwrap_or_default();
     let store = open(left, len);
     let found = objects(&store);
-    let moment = history.iter().rposition(|m| m.objects == found);
-    assert!(moment.is_some_and(|moment| moment >= promised), "{what}: {found:?} is no moment from {promised} on");
+    let possible = history.moments.range(promised..).any(|(_, objects)| *objects == found);
+    assert!(possible, "{what}: {found:?} is no moment from {promised} on");
     assert!(store.revision() >= seen, "{what}: revision {seen} would be given away again");
     let made = store.commit(vec![put(&pod("new"), expect(&store, &pod("new")), 7)]).await.unwrap();
     assert!(made[0].revision() > seen, "{what}");
     let before = (objects(&store), store.revision());
     store.stop().await;
-    drop(store);
     let store = open(left, len);
     assert_eq!((objects(&store), store.revision()), before, "{what}");
 }
 
-async fn cut_everywhere(len: u64, rounds: u64) {
+async fn cut_everywhere(len: u64, writers: u64, rounds: u64) {
     let tape = formatted();
     let mut cutter = tape.begin();
-    let store = open(&tape, len);
-    let history = live(&tape, &store, rounds).await;
-    store.stop().await;
-    drop(store);
+    let history = live(&tape, open(&tape, len), writers, rounds).await;
     let end = tape.len();
-    assert!(end > rounds as usize);
+    assert!(end > rounds as usize && history.moments.len() > rounds as usize);
     for cut in 0..=end {
         for loss in [Loss::Nothing, Loss::Unsynced(cut as u64), Loss::Unsynced(!(cut as u64))] {
             let left = cutter.cut(cut, loss);
@@ -88,13 +125,18 @@ async fn cut_everywhere(len: u64, rounds: u64) {
 
 #[tokio::test]
 async fn a_cut_at_any_write_leaves_a_prefix_of_history() {
-    cut_everywhere(0, 24).await;
+    cut_everywhere(0, 1, 24).await;
 }
 
 #[tokio::test]
 async fn a_cut_at_any_write_of_a_large_store_leaves_a_prefix_of_history() {
     // As large as it says it is, it is compacted when it is opened, and its commits save what makes repairs quick.
-    cut_everywhere(QUICK_REPAIR_FROM_BYTES, 10).await;
+    cut_everywhere(QUICK_REPAIR_FROM_BYTES, 1, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cut_under_many_writers_leaves_a_prefix_of_history() {
+    cut_everywhere(0, 8, 12).await;
 }
 
 async fn beat(store: &Local, times: u64) {
