@@ -2,7 +2,21 @@
 //!
 //! Built-in rows come from [`kinds`]; a CustomResourceDefinition will make the same row at run time.
 
+pub mod catalogue;
+pub mod fields;
+pub mod meta;
+
+mod cells;
+mod check;
+mod kinds;
+mod pod_spec;
+mod quantity;
+mod typed;
+
 use std::sync::Arc;
+
+pub use catalogue::Registry;
+pub use kinds::service::addresses;
 
 use coracle_api::field::FieldError;
 use jiff::Timestamp;
@@ -29,6 +43,8 @@ pub struct Row {
     pub categories: &'static [&'static str],
     /// Whether objects live in a namespace.
     pub scope: Scope,
+    /// What can be done with it, in the order of discovery.
+    pub verbs: &'static [&'static str],
     /// Subresources beyond the object itself.
     pub subresources: &'static [Subresource],
     /// Name of the root schema: `io.k8s.api.apps.v1.Deployment`.
@@ -37,10 +53,45 @@ pub struct Row {
     pub columns: &'static [Column],
     /// Paths that `fieldSelector` offers beyond `metadata.name` and `metadata.namespace`.
     pub fields: &'static [&'static str],
+    /// What its objects' names must look like.
+    pub name_rule: meta::NameRule,
+    /// When `metadata.generation` counts.
+    pub generation: Generation,
     /// Whether a write is worth a flash write.
     pub durability: Durability,
     /// What is particular to the kind.
     pub strategy: Arc<dyn Strategy>,
+}
+
+impl Row {
+    /// `apps/v1`, or `v1` in the core group.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The kind of a list: `DeploymentList`.
+    #[must_use]
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    /// Whether it has this subresource.
+    #[must_use]
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+}
+
+/// When `metadata.generation` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// The kind has none.
+    Never,
+    /// When the spec changes.
+    OfSpec,
+    /// When anything but metadata and status changes.
+    OfContent,
 }
 
 /// Where objects of a kind live.
@@ -67,6 +118,46 @@ pub enum Subresource {
     Finalize,
     /// `eviction`: create; deletes a pod politely.
     Eviction,
+}
+
+/// Group, version and kind of what a subresource takes and gives.
+pub type GroupVersionKind = (&'static str, &'static str, &'static str);
+
+impl Subresource {
+    /// Its name in the path.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Binding => "binding",
+            Self::Log => "log",
+            Self::Finalize => "finalize",
+            Self::Eviction => "eviction",
+        }
+    }
+
+    /// What can be done with it, in the order of discovery.
+    #[must_use]
+    pub const fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::Status | Self::Scale => &["get", "patch", "update"],
+            Self::Binding | Self::Eviction => &["create"],
+            Self::Log => &["get"],
+            Self::Finalize => &["update"],
+        }
+    }
+
+    /// The kind that it takes and gives where that is not the kind of its row.
+    #[must_use]
+    pub const fn own_kind(self) -> Option<GroupVersionKind> {
+        match self {
+            Self::Scale => Some(("autoscaling", "v1", "Scale")),
+            Self::Binding => Some(("", "v1", "Binding")),
+            Self::Eviction => Some(("policy", "v1", "Eviction")),
+            Self::Status | Self::Log | Self::Finalize => None,
+        }
+    }
 }
 
 /// A column of a Table.

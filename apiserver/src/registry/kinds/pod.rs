@@ -1,0 +1,158 @@
+//! Pod: what runs.
+
+mod cells;
+mod update;
+
+use std::sync::Arc;
+
+use coracle_api::field::FieldError;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ALL_VERBS;
+use crate::registry::cells::{AGE, NAME, text, wide};
+use crate::registry::check::names;
+use crate::registry::meta::NameRule;
+use crate::registry::typed::{Kind, Typed};
+use crate::registry::{Column, Generation, Row, Scope, Subresource, pod_spec};
+use crate::store::Durability;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("Ready", "How many containers are ready, of how many."),
+    text("Status", "What it is doing, or why it is not."),
+    text("Restarts", "How often containers were started again, and when last."),
+    AGE,
+    wide("IP", "Its address."),
+    wide("Node", "Where it runs."),
+    wide("Nominated Node", "Where room is being made for it."),
+    wide("Readiness Gates", "How many further conditions hold, of how many."),
+];
+
+/// Fields by which controllers, nodes and people select pods.
+const FIELDS: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
+];
+
+const SUBRESOURCES: &[Subresource] =
+    &[Subresource::Binding, Subresource::Eviction, Subresource::Log, Subresource::Status];
+
+/// The classes that exist without anybody making them, and their priorities.
+const PRIORITY_CLASSES: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+pub(super) fn row() -> Row {
+    Row {
+        group: "",
+        version: "v1",
+        kind: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        scope: Scope::Namespaced,
+        verbs: ALL_VERBS,
+        subresources: SUBRESOURCES,
+        schema: Strategy::SCHEMA,
+        columns: COLUMNS,
+        fields: FIELDS,
+        name_rule: NameRule::Subdomain,
+        generation: Generation::OfSpec,
+        durability: Durability::Durable,
+        strategy: Arc::new(Typed::<Strategy>::new()),
+    }
+}
+
+struct Strategy;
+
+impl Kind for Strategy {
+    type Object = Pod;
+
+    const SCHEMA: &'static str = "io.k8s.api.core.v1.Pod";
+
+    fn default(object: &mut Pod) {
+        let spec = object.spec.get_or_insert_default();
+        pod_spec::default_spec(spec);
+        spec.enable_service_links.get_or_insert(true);
+        object.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".to_owned());
+    }
+
+    fn prepare_for_create(object: &mut Value) {
+        let spec = object.get("spec").and_then(|s| PodSpec::deserialize(s).ok()).unwrap_or_default();
+        let Some(object) = object.as_object_mut() else { return };
+        let quality = pod_spec::quality_of_service(&spec);
+        object.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
+        let Some(fields) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+        let class = spec.priority_class_name.as_deref().unwrap_or_default();
+        let priority = PRIORITY_CLASSES.iter().find(|(name, _)| *name == class).map_or(0, |(_, value)| *value);
+        fields.entry("priority").or_insert_with(|| priority.into());
+        fields.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
+        if spec.service_account_name.is_none() {
+            fields.insert("serviceAccountName".to_owned(), "default".into());
+            fields.insert("serviceAccount".to_owned(), "default".into());
+        }
+    }
+
+    fn validate(object: &Pod) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let empty = PodSpec::default();
+        let spec = object.spec.as_ref().unwrap_or(&empty);
+        pod_spec::validate_spec(&mut errors, "spec", spec);
+        let class = spec.priority_class_name.as_deref().unwrap_or_default();
+        let known = PRIORITY_CLASSES.iter().find(|(name, _)| *name == class).map(|(_, value)| *value);
+        if !class.is_empty() && known.is_none() {
+            errors.push(FieldError::not_found("spec.priorityClassName", class));
+        } else if spec.priority.is_some_and(|p| p != known.unwrap_or(0)) {
+            let detail = "must be the priority of the class that is named, or be left out";
+            errors.push(FieldError::invalid("spec.priority", spec.priority.unwrap_or(0), detail));
+        }
+        errors
+    }
+
+    fn validate_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
+        update::validate(new, old)
+    }
+
+    fn validate_status_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
+        update::validate_status(new, old)
+    }
+
+    fn warnings(object: &Pod) -> Vec<String> {
+        let mut found = Vec::new();
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        if name.contains('.') {
+            found.push(hostname_warning("must not contain dots"));
+        } else if !name.is_empty() {
+            found.extend(names::label(name).first().map(|rule| hostname_warning(rule)));
+        }
+        let critical = "scheduler.alpha.kubernetes.io/critical-pod";
+        if object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(critical)) {
+            found.push(format!(
+                "metadata.annotations[{critical}]: non-functional in v1.16+; use the \"priorityClassName\" field instead"
+            ));
+        }
+        found.extend(object.spec.as_ref().map_or_else(Vec::new, |spec| pod_spec::spec_warnings("spec", spec)));
+        found
+    }
+
+    fn cells(object: &Pod, now: Timestamp) -> Vec<Value> {
+        cells::cells(object, now)
+    }
+}
+
+fn hostname_warning(rule: &str) -> String {
+    format!(
+        "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; \
+         a DNS label is recommended: [{rule}]"
+    )
+}

@@ -1,0 +1,85 @@
+//! Quantities in the form that upstream stores: `0.1` becomes `100m`, `1024Mi` becomes `1Gi`.
+//!
+//! A quantity keeps the family of its suffix (binary, decimal or exponent) and gets the largest suffix that
+//! leaves no fraction.
+
+use std::borrow::Cow;
+
+use coracle_api::quantity::{InvalidQuantity, nanos};
+
+/// Binary suffixes from the largest on.
+const BINARY: [(&str, u32); 6] = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
+
+/// Decimal suffixes from the largest on, as powers of ten of the nano.
+const DECIMAL: [(&str, u32); 10] =
+    [("E", 27), ("P", 24), ("T", 21), ("G", 18), ("M", 15), ("k", 12), ("", 9), ("m", 6), ("u", 3), ("n", 0)];
+
+const NANO: i128 = 1_000_000_000;
+
+/// The canonical form of a quantity; borrowed if it has it already.
+pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, InvalidQuantity> {
+    let value = nanos(text)?;
+    let binary = text.ends_with('i');
+    let canonical = if value == 0 {
+        "0".to_owned()
+    } else if binary && value.abs() >= 1024 * NANO {
+        in_binary(value)
+    } else if is_exponent(text) {
+        in_exponent(value)
+    } else {
+        in_decimal(value)
+    };
+    Ok(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical) })
+}
+
+fn is_exponent(text: &str) -> bool {
+    text.char_indices().any(|(at, c)| matches!(c, 'e' | 'E') && at + 1 < text.len())
+}
+
+fn in_binary(value: i128) -> String {
+    let whole = value.div_euclid(NANO) + i128::from(value.rem_euclid(NANO) != 0);
+    let (suffix, shift) = BINARY.iter().find(|(_, shift)| whole % (1 << shift) == 0).copied().unwrap_or(("", 0));
+    format!("{}{suffix}", whole >> shift)
+}
+
+fn in_decimal(value: i128) -> String {
+    let unit = |power: u32| 10_i128.pow(power);
+    let (suffix, power) = DECIMAL.iter().find(|(_, power)| value % unit(*power) == 0).copied().unwrap_or(("n", 0));
+    format!("{}{suffix}", value / unit(power))
+}
+
+fn in_exponent(value: i128) -> String {
+    let (_, power) = DECIMAL.iter().find(|(_, power)| value % 10_i128.pow(*power) == 0).copied().unwrap_or(("n", 0));
+    let exponent = i64::from(power) - 9;
+    let mantissa = value / 10_i128.pow(power);
+    if exponent == 0 { mantissa.to_string() } else { format!("{mantissa}e{exponent}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_written_as_upstream_writes_them() {
+        for (given, expected) in [
+            ("0.1", "100m"),
+            ("2000m", "2"),
+            ("1536Mi", "1536Mi"),
+            ("1024Mi", "1Gi"),
+            ("1e3", "1e3"),
+            ("0.5Gi", "512Mi"),
+            ("2147483648", "2147483648"),
+            ("1000", "1k"),
+            ("1G", "1G"),
+            ("1.5", "1500m"),
+            ("0", "0"),
+            ("0Mi", "0"),
+            ("-1", "-1"),
+            ("1E", "1E"),
+            ("512Ki", "512Ki"),
+            ("100", "100"),
+        ] {
+            assert_eq!(canonical(given).map(Cow::into_owned), Ok(expected.to_owned()), "{given}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the schemas lack: how lists and maps merge, in a strategic patch and under server-side apply.
+//!
+//! One row per type and way of merging; the fields it holds for stand in one string. A field that is in no row is
+//! replaced by a strategic patch, and under apply a list of its kind is atomic.
+
+use super::{ListMerge, Merge};
+
+const CORE: &str = "io.k8s.api.core.v1";
+const APPS: &str = "io.k8s.api.apps.v1";
+const DISCOVERY: &str = "io.k8s.api.discovery.v1";
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
+/// How a field merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// A list that has one owner.
+    Atomic,
+    /// The same, but a strategic patch merges its elements by this key.
+    AtomicForApply(&'static str),
+    /// A list of objects, told apart by these keys; a strategic patch uses the first.
+    Keyed(&'static [&'static str]),
+    /// The same, and elements offer `$retainKeys`.
+    KeyedRetaining(&'static [&'static str]),
+    /// A list of objects, told apart by these keys under apply only.
+    KeyedForApply(&'static [&'static str]),
+    /// A list of scalars that are each there once.
+    Set,
+    /// The same under apply only.
+    SetForApply,
+    /// A map that has one owner.
+    AtomicMap,
+    /// A map whose entries have an owner each.
+    GranularMap,
+    /// An object that offers `$retainKeys`.
+    RetainKeys,
+}
+
+use Fact::{
+    Atomic, AtomicForApply, AtomicMap, GranularMap, Keyed, KeyedForApply, KeyedRetaining, RetainKeys, Set, SetForApply,
+};
+
+/// Package, type, way of merging, fields.
+#[rustfmt::skip]
+const FACTS: &[(&str, &str, Fact, &str)] = &[
+    (APPS, "DeploymentSpec", RetainKeys, "strategy"),
+    (APPS, "DeploymentStatus", Keyed(&["type"]), "conditions"),
+    (APPS, "ReplicaSetStatus", Keyed(&["type"]), "conditions"),
+    (CORE, "Capabilities", Atomic, "add drop"),
+    (CORE, "CephFSVolumeSource", Atomic, "monitors"),
+    (CORE, "ConfigMapProjection", Atomic, "items"),
+    (CORE, "ConfigMapVolumeSource", Atomic, "items"),
+    (CORE, "Container", Atomic, "args command envFrom resizePolicy"),
+    (CORE, "Container", Keyed(&["name"]), "env"),
+    (CORE, "Container", Keyed(&["containerPort", "protocol"]), "ports"),
+    (CORE, "Container", Keyed(&["devicePath"]), "volumeDevices"),
+    (CORE, "Container", Keyed(&["mountPath"]), "volumeMounts"),
+    (CORE, "ContainerImage", Atomic, "names"),
+    (CORE, "ContainerStatus", Keyed(&["name"]), "allocatedResourcesStatus"),
+    (CORE, "ContainerStatus", Keyed(&["mountPath"]), "volumeMounts"),
+    (CORE, "DownwardAPIProjection", Atomic, "items"),
+    (CORE, "DownwardAPIVolumeSource", Atomic, "items"),
+    (CORE, "EndpointSubset", Atomic, "addresses notReadyAddresses ports"),
+    (CORE, "Endpoints", Atomic, "subsets"),
+    (CORE, "EphemeralContainer", Atomic, "args command envFrom resizePolicy"),
+    (CORE, "EphemeralContainer", Keyed(&["name"]), "env"),
+    (CORE, "EphemeralContainer", Keyed(&["containerPort", "protocol"]), "ports"),
+    (CORE, "EphemeralContainer", Keyed(&["devicePath"]), "volumeDevices"),
+    (CORE, "EphemeralContainer", Keyed(&["mountPath"]), "volumeMounts"),
+    (CORE, "ExecAction", Atomic, "command"),
+    (CORE, "FCVolumeSource", Atomic, "targetWWNs wwids"),
+    (CORE, "HTTPGetAction", Atomic, "httpHeaders"),
+    (CORE, "HostAlias", Atomic, "hostnames"),
+    (CORE, "ISCSIVolumeSource", Atomic, "portals"),
+    (CORE, "LinuxContainerUser", Atomic, "supplementalGroups"),
+    (CORE, "LoadBalancerIngress", Atomic, "ports"),
+    (CORE, "LoadBalancerStatus", Atomic, "ingress"),
+    (CORE, "NamespaceSpec", Atomic, "finalizers"),
+    (CORE, "NamespaceStatus", Keyed(&["type"]), "conditions"),
+    (CORE, "NodeAffinity", Atomic, "preferredDuringSchedulingIgnoredDuringExecution"),
+    (CORE, "NodeSelector", Atomic, "nodeSelectorTerms"),
+    (CORE, "NodeSelectorRequirement", Atomic, "values"),
+    (CORE, "NodeSelectorTerm", Atomic, "matchExpressions matchFields"),
+    (CORE, "NodeSpec", Set, "podCIDRs"),
+    (CORE, "NodeSpec", Atomic, "taints"),
+    (CORE, "NodeStatus", Keyed(&["type"]), "addresses conditions"),
+    (CORE, "NodeStatus", Atomic, "images runtimeHandlers volumesAttached volumesInUse"),
+    (CORE, "PersistentVolumeClaimSpec", Atomic, "accessModes"),
+    (CORE, "PersistentVolumeClaimStatus", Atomic, "accessModes"),
+    (CORE, "PersistentVolumeClaimStatus", GranularMap, "allocatedResourceStatuses"),
+    (CORE, "PersistentVolumeClaimStatus", Keyed(&["type"]), "conditions"),
+    (CORE, "PodAffinity", Atomic, "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution"),
+    (CORE, "PodAffinityTerm", Atomic, "matchLabelKeys mismatchLabelKeys namespaces"),
+    (CORE, "PodAntiAffinity", Atomic, "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution"),
+    (CORE, "PodDNSConfig", Atomic, "nameservers options searches"),
+    (CORE, "PodSecurityContext", Atomic, "supplementalGroups sysctls"),
+    (CORE, "PodSpec", Keyed(&["name"]), "containers ephemeralContainers imagePullSecrets initContainers schedulingGates"),
+    (CORE, "PodSpec", Keyed(&["ip"]), "hostAliases"),
+    (CORE, "PodSpec", AtomicMap, "nodeSelector"),
+    (CORE, "PodSpec", Atomic, "readinessGates tolerations"),
+    (CORE, "PodSpec", KeyedRetaining(&["name"]), "resourceClaims volumes"),
+    (CORE, "PodSpec", Keyed(&["topologyKey", "whenUnsatisfiable"]), "topologySpreadConstraints"),
+    (CORE, "PodStatus", Keyed(&["type"]), "conditions"),
+    (CORE, "PodStatus", Atomic, "containerStatuses ephemeralContainerStatuses initContainerStatuses"),
+    (CORE, "PodStatus", AtomicForApply("ip"), "hostIPs"),
+    (CORE, "PodStatus", Keyed(&["ip"]), "podIPs"),
+    (CORE, "PodStatus", KeyedRetaining(&["name"]), "resourceClaimStatuses"),
+    (CORE, "ProjectedVolumeSource", Atomic, "sources"),
+    (CORE, "RBDVolumeSource", Atomic, "monitors"),
+    (CORE, "ResourceRequirements", KeyedForApply(&["name"]), "claims"),
+    (CORE, "ResourceStatus", KeyedForApply(&["resourceID"]), "resources"),
+    (CORE, "SecretProjection", Atomic, "items"),
+    (CORE, "SecretVolumeSource", Atomic, "items"),
+    (CORE, "ServiceAccount", Atomic, "imagePullSecrets"),
+    (CORE, "ServiceAccount", Keyed(&["name"]), "secrets"),
+    (CORE, "ServiceSpec", Atomic, "clusterIPs externalIPs ipFamilies loadBalancerSourceRanges"),
+    (CORE, "ServiceSpec", Keyed(&["port", "protocol"]), "ports"),
+    (CORE, "ServiceSpec", AtomicMap, "selector"),
+    (CORE, "ServiceStatus", Keyed(&["type"]), "conditions"),
+    (CORE, "TopologySpreadConstraint", Atomic, "matchLabelKeys"),
+    (DISCOVERY, "Endpoint", SetForApply, "addresses"),
+    (DISCOVERY, "EndpointHints", Atomic, "forZones"),
+    (DISCOVERY, "EndpointSlice", Atomic, "endpoints ports"),
+    (META, "DeleteOptions", Atomic, "dryRun"),
+    (META, "LabelSelector", Atomic, "matchExpressions"),
+    (META, "LabelSelectorRequirement", Atomic, "values"),
+    (META, "ObjectMeta", Set, "finalizers"),
+    (META, "ObjectMeta", Atomic, "managedFields"),
+    (META, "ObjectMeta", Keyed(&["uid"]), "ownerReferences"),
+    (META, "Status", Atomic, "details"),
+    (META, "StatusDetails", Atomic, "causes"),
+];
+
+/// Types that have one owner as a whole.
+#[rustfmt::skip]
+const ATOMIC_TYPES: &[(&str, &str)] = &[
+    (CORE, "ConfigMapKeySelector"),
+    (CORE, "EndpointAddress"),
+    (CORE, "EndpointPort"),
+    (CORE, "LocalObjectReference"),
+    (CORE, "NodeSelector"),
+    (CORE, "NodeSelectorTerm"),
+    (CORE, "ObjectFieldSelector"),
+    (CORE, "ObjectReference"),
+    (CORE, "ResourceFieldSelector"),
+    (CORE, "SecretKeySelector"),
+    (CORE, "TypedLocalObjectReference"),
+    (DISCOVERY, "EndpointPort"),
+    (META, "LabelSelector"),
+    (META, "OwnerReference"),
+];
+
+/// What is known about a field of a type, if anything.
+pub(super) fn of(name: &str, field: &str) -> Option<Fact> {
+    let (package, name) = name.rsplit_once('.')?;
+    let about = |(p, n, _, fields): &&(&str, &str, Fact, &str)| {
+        *p == package && *n == name && fields.split(' ').any(|f| f == field)
+    };
+    FACTS.iter().find(about).map(|(_, _, fact, _)| *fact)
+}
+
+/// Whether objects of a type have one owner as a whole.
+pub(super) fn is_atomic(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|parts| ATOMIC_TYPES.contains(&parts))
+}
+
+/// How a strategic patch treats a field.
+pub(super) fn merge(name: &str, field: &str) -> Merge {
+    let by_key = |keys: &[&'static str]| keys.first().map_or(ListMerge::Replace, |key| ListMerge::ByKey(key));
+    let merge = |list, retain_keys| Merge { list, retain_keys };
+    match of(name, field) {
+        Some(Fact::Keyed(keys)) => merge(by_key(keys), false),
+        Some(Fact::KeyedRetaining(keys)) => merge(by_key(keys), true),
+        Some(Fact::AtomicForApply(key)) => merge(ListMerge::ByKey(key), false),
+        Some(Fact::Set) => merge(ListMerge::Union, false),
+        Some(Fact::RetainKeys) => merge(ListMerge::Replace, true),
+        Some(Fact::Atomic | Fact::KeyedForApply(_) | Fact::SetForApply | Fact::AtomicMap | Fact::GranularMap)
+        | None => Merge::default(),
+    }
+}
+
+/// Every type and field that a fact is about.
+#[cfg(test)]
+pub(super) fn subjects() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FACTS.iter().flat_map(|(package, name, _, fields)| {
+        let name: &'static str = Box::leak(format!("{package}.{name}").into_boxed_str());
+        fields.split(' ').map(move |field| (name, field))
+    })
+}
