@@ -1,0 +1,10 @@
+//! The stories that the real kubectl tells: its lines are those that a person types.
+
+mod apply;
+mod bad_input;
+mod change;
+mod deployments;
+mod logs;
+mod look;
+mod namespaces;
+mod same;

@@ -1,0 +1,18 @@
+//! Whole clusters, driven from outside: what a person does, and what happens.
+//!
+//! Invariant: each test has a cluster of its own and tells one story; none looks inside the process.
+//! What needs the real kubectl is in `kubectl`, so that it can be left out where there is none.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "all of this is test code: a broken assumption ends the test, with a message"
+)]
+
+mod durability;
+mod guests;
+mod images;
+mod kubectl;
+mod network;
+mod refusals;
+mod verbs;
