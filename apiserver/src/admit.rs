@@ -1,7 +1,19 @@
 //! The proof that an object passed the whole chain: only this module makes an [`Admitted`], and the store takes
 //! nothing else.
+//!
+//! The order of admission stands in [`create`] and [`update`], one line a step.
 
+pub(crate) mod lifecycle;
+
+use coracle_api::field::FieldError;
 use serde_json::Value;
+
+use crate::answer::Refused;
+use crate::body;
+use crate::machine::Machine;
+use crate::object;
+use crate::registry::addresses::Assigned;
+use crate::registry::{Row, meta};
 
 /// An object that was decoded, defaulted, admitted and validated.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,4 +31,108 @@ impl Admitted {
     pub(crate) fn for_tests(object: Value) -> Self {
         Self(object)
     }
+}
+
+/// What was set aside for an object while it was admitted: given back when dropped, kept once it is stored.
+#[must_use]
+pub(crate) struct Reserved(Option<Assigned>);
+
+impl Reserved {
+    /// The object is stored: what was set aside is its own.
+    pub(crate) fn keep(self) {
+        if let Some(assigned) = self.0 {
+            assigned.commit();
+        }
+    }
+}
+
+/// Which part of an object a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but its status.
+    Spec,
+    /// Its status.
+    Status,
+}
+
+/// Admits a new object, whose metadata has begun.
+pub(crate) fn create(machine: &Machine, row: &Row, sent: Value) -> Result<(Admitted, Reserved), Refused> {
+    let mut object = defaulted(row, sent)?;
+    row.strategy.prepare_for_create(&mut object);
+    lifecycle::admit_create(machine, row, &object)?;
+    let reserved = reserve(machine, row, &mut object, None)?;
+    let mut errors = meta::validate(&object, row);
+    errors.extend(row.strategy.validate(&object));
+    refuse(row, &object, errors)?;
+    Ok((Admitted(object), reserved))
+}
+
+/// Admits an object that the server itself makes at its start. It is not validated: the server may be reached at an
+/// address that would be wrong for anybody else to write, such as a loopback address.
+pub(crate) fn create_our_own(machine: &Machine, row: &Row, made: Value) -> Result<(Admitted, Reserved), Refused> {
+    let mut object = defaulted(row, made)?;
+    row.strategy.prepare_for_create(&mut object);
+    let reserved = reserve(machine, row, &mut object, None)?;
+    Ok((Admitted(object), reserved))
+}
+
+/// Admits a change of an object, whose metadata has been carried over.
+pub(crate) fn update(
+    machine: &Machine,
+    row: &Row,
+    sent: Value,
+    old: &Value,
+    part: Part,
+) -> Result<(Admitted, Reserved), Refused> {
+    let mut object = defaulted(row, sent)?;
+    match part {
+        Part::Spec => row.strategy.prepare_for_update(&mut object, old),
+        Part::Status => row.strategy.prepare_for_status_update(&mut object, old),
+    }
+    object::count_generation(row, &mut object, old);
+    let reserved = match part {
+        Part::Spec => reserve(machine, row, &mut object, Some(old))?,
+        Part::Status => Reserved(None),
+    };
+    let mut errors = meta::validate_update(&object, old, row);
+    errors.extend(lifecycle::finalizers_added(&object, old));
+    errors.extend(match part {
+        Part::Spec => row.strategy.validate_update(&object, old),
+        Part::Status => row.strategy.validate_status_update(&object, old),
+    });
+    refuse(row, &object, errors)?;
+    Ok((Admitted(object), reserved))
+}
+
+/// A state that the machinery itself gives to an object which was admitted before: marked for deletion, bound.
+pub(crate) fn of_our_own(object: Value) -> Admitted {
+    Admitted(object)
+}
+
+/// An object is gone: what it held is free again.
+pub(crate) fn release(machine: &Machine, row: &Row, object: &Value) {
+    if has_addresses(row) {
+        machine.addresses.release(object);
+    }
+}
+
+fn defaulted(row: &Row, sent: Value) -> Result<Value, Refused> {
+    row.strategy.default(sent).map_err(|error| body::unparsable(row, &error.0))
+}
+
+fn has_addresses(row: &Row) -> bool {
+    (row.group, row.plural) == ("", "services")
+}
+
+fn reserve(machine: &Machine, row: &Row, object: &mut Value, old: Option<&Value>) -> Result<Reserved, Refused> {
+    if !has_addresses(row) {
+        return Ok(Reserved(None));
+    }
+    let assigned = machine.addresses.assign(object, old);
+    let assigned = assigned.map_err(|errors| Refused::invalid(row, object::text(object, "name"), errors))?;
+    Ok(Reserved(Some(assigned)))
+}
+
+fn refuse(row: &Row, object: &Value, errors: Vec<FieldError>) -> Result<(), Refused> {
+    if errors.is_empty() { Ok(()) } else { Err(Refused::invalid(row, object::text(object, "name"), errors)) }
 }

@@ -1,4 +1,32 @@
 //! The Kubernetes REST API over a store: a registry of kinds, and one generic machinery that knows rows, never kinds.
+//!
+//! Reading order: how a server is built, the chain that a request walks, what the verbs do, what they work with.
+
+mod config;
+mod identity;
+mod server;
+
+mod bootstrap;
+mod pki;
+mod tls;
+
+mod chain;
+mod request;
+
+mod subresource;
+mod verbs;
+
+mod answer;
+mod body;
+mod machine;
+mod object;
+mod options;
+mod policy;
+mod proto;
+
+mod discovery;
+mod health;
+mod metrics;
 
 pub mod admit;
 pub mod patch;
@@ -6,3 +34,9 @@ pub mod registry;
 pub mod scale;
 pub mod schema;
 pub mod store;
+
+pub use config::{Config, StoreKind};
+pub use identity::Identity;
+pub use pki::PkiError;
+pub use server::{Apiserver, BuildError, Mounts};
+pub use tls::TlsError;

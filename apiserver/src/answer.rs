@@ -1,0 +1,88 @@
+//! Answers: how objects, lists, tables and refusals become HTTP responses.
+//!
+//! Invariant: only a [`Failure`](coracle_api::failure::Failure) becomes a `Status`, by way of [`Refused`].
+
+pub(crate) mod accept;
+pub(crate) mod refused;
+pub(crate) mod shape;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, WARNING};
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+
+pub(crate) use accept::{Encoding, Form, Wanted};
+pub(crate) use refused::Refused;
+
+/// What a handler gives: a response, or why not.
+pub(crate) type Answer = Result<Response, Refused>;
+
+/// At most so many warnings go out with an answer, and so many bytes of them: upstream's bounds, below what
+/// proxies accept as headers.
+const WARNINGS_BYTES_MAX: usize = 4096;
+
+/// A response of bytes that are JSON already.
+pub(crate) fn json(code: StatusCode, bytes: impl Into<Body>) -> Response {
+    let mut response = Response::new(bytes.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A response of a value in the encoding that the client wants.
+pub(crate) fn value(code: StatusCode, value: &Value, encoding: Encoding) -> Response {
+    match encoding {
+        Encoding::Json => json(code, value.to_string()),
+        Encoding::Pretty => json(code, pretty(value)),
+        Encoding::Yaml => yaml(code, value),
+    }
+}
+
+/// A response of an object's encoded bytes, with no parsing if the client wants JSON.
+pub(crate) fn encoded(code: StatusCode, bytes: Bytes, encoding: Encoding) -> Response {
+    match encoding {
+        Encoding::Json => json(code, bytes),
+        Encoding::Pretty | Encoding::Yaml => {
+            let parsed: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            value(code, &parsed, encoding)
+        }
+    }
+}
+
+/// A response of plain text.
+pub(crate) fn text(code: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Adds warnings, as `kubectl` prints them.
+pub(crate) fn warn(mut response: Response, warnings: &[String]) -> Response {
+    let mut bytes = 0;
+    for warning in warnings {
+        bytes += warning.len();
+        if bytes > WARNINGS_BYTES_MAX {
+            break;
+        }
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            response.headers_mut().append(WARNING, header);
+        }
+    }
+    response
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+fn yaml(code: StatusCode, value: &Value) -> Response {
+    let text = serde_saphyr::to_string(value).unwrap_or_default();
+    let mut response = Response::new(text.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+    response
+}

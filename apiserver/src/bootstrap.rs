@@ -1,0 +1,114 @@
+//! The first objects: the namespaces, and the Service by which pods find the API.
+//!
+//! Made at every start where they are missing, and brought up to date where the server's address has changed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use coracle_api::clock;
+use coracle_api::wellknown::{LABEL_SERVICE_NAME, NAMESPACE_DEFAULT, NAMESPACES};
+use serde_json::{Value, json};
+
+use crate::admit;
+use crate::answer::Refused;
+use crate::machine::{Call, Machine};
+use crate::object;
+use crate::request::ResourcePath;
+use crate::store::{Action, Entry, Expect};
+use crate::verbs::write::{self, Attempt};
+
+/// The name of the API's own Service.
+const SERVICE: &str = "kubernetes";
+
+/// Makes what is missing. `addr` is where the server really listens, `service` the address of its Service.
+pub(crate) async fn bootstrap(machine: &Arc<Machine>, addr: SocketAddr, service: IpAddr) -> Result<(), Refused> {
+    for name in NAMESPACES {
+        ensure(machine, ("", "namespaces", ""), json!({"metadata": {"name": name}})).await?;
+    }
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let port = json!({"name": "https", "protocol": "TCP", "port": 443, "targetPort": addr.port()});
+    let wanted = json!({
+        "metadata": {"name": SERVICE, "labels": labels},
+        "spec": {"type": "ClusterIP", "clusterIP": service.to_string(), "ports": [port]},
+    });
+    ensure(machine, ("", "services", NAMESPACE_DEFAULT), wanted).await?;
+    let reached = crate::pki::kubeconfig::reachable(addr.ip()).to_string();
+    let port = json!({"name": "https", "port": addr.port(), "protocol": "TCP"});
+    let endpoints = json!({
+        "metadata": {"name": SERVICE, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": reached}], "ports": [port]}],
+    });
+    ensure(machine, ("", "endpoints", NAMESPACE_DEFAULT), endpoints).await?;
+    let slice = json!({
+        "metadata": {"name": SERVICE, "labels": {LABEL_SERVICE_NAME: SERVICE}},
+        "addressType": if addr.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [reached], "conditions": {"ready": true}}],
+        "ports": [port],
+    });
+    ensure(machine, ("discovery.k8s.io", "endpointslices", NAMESPACE_DEFAULT), slice).await
+}
+
+/// Makes the object, or brings an older one up to date.
+async fn ensure(
+    machine: &Arc<Machine>,
+    (group, resource, namespace): (&str, &str, &str),
+    mut wanted: Value,
+) -> Result<(), Refused> {
+    let rows = machine.registry.rows();
+    let Some(row) = rows.iter().find(|r| r.group == group && r.plural == resource) else { return Ok(()) };
+    let fields = object::map_mut(&mut wanted);
+    fields.insert("apiVersion".to_owned(), row.api_version().into());
+    fields.insert("kind".to_owned(), row.kind.into());
+    let path = ResourcePath {
+        group: group.to_owned(),
+        version: row.version.to_owned(),
+        namespace: namespace.to_owned(),
+        resource: resource.to_owned(),
+        name: object::text(&wanted, "name").to_owned(),
+        subresource: String::new(),
+        watched: false,
+    };
+    let call = Call {
+        machine: Arc::clone(machine),
+        row: Arc::clone(row),
+        path,
+        query: String::new(),
+        headers: http::HeaderMap::new(),
+        body: bytes::Bytes::new(),
+    };
+    match call.existing() {
+        Err(_) => make(&call, wanted).await,
+        Ok(entry) => renew(&call, &entry, &wanted).await,
+    }
+}
+
+async fn make(call: &Call, mut wanted: Value) -> Result<(), Refused> {
+    let uid = uuid::Uuid::new_v4().to_string();
+    object::begin(&mut wanted, &call.row, &call.path.namespace, uid, clock::now());
+    let (admitted, reserved) = admit::create_our_own(&call.machine, &call.row, wanted)?;
+    let put = Action::Put(write::encode(&admitted)?);
+    if let Attempt::Done(_) = write::commit(call, call.key(&call.path.name), Expect::Absent, put).await? {
+        reserved.keep();
+    }
+    Ok(())
+}
+
+/// Gives an object of an earlier start what may have changed: where the server is reached.
+async fn renew(call: &Call, entry: &Entry, wanted: &Value) -> Result<(), Refused> {
+    let old = entry.value();
+    let mut new = old.clone();
+    let fields = object::map_mut(&mut new);
+    for name in ["subsets", "endpoints", "ports"] {
+        if let Some(value) = wanted.get(name) {
+            fields.insert(name.to_owned(), value.clone());
+        }
+    }
+    if let Some(ports) = wanted.pointer("/spec/ports") {
+        object::map_mut(fields.entry("spec").or_insert(Value::Null)).insert("ports".to_owned(), ports.clone());
+    }
+    if new == old {
+        return Ok(());
+    }
+    let put = Action::Put(write::encode(&admit::of_our_own(new))?);
+    write::commit(call, entry.key().clone(), Expect::At(entry.revision()), put).await.map(|_| ())
+}

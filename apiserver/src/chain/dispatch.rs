@@ -1,0 +1,93 @@
+//! The last step of the chain: finds the row of a resource, and hands the request to its verb or subresource.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use coracle_api::failure::Failure;
+use coracle_api::meet::{Body, HttpRequest};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+
+use crate::answer::{self, Answer, Refused};
+use crate::body;
+use crate::discovery;
+use crate::machine::{Call, Machine};
+use crate::registry::{Row, Scope};
+use crate::request::{RequestInfo, ResourcePath, Verb};
+use crate::subresource;
+use crate::verbs;
+
+/// Answers a request for a resource, or says that there is no such path.
+pub(crate) async fn resource(State(machine): State<Arc<Machine>>, request: Request) -> Response {
+    answer(machine, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
+    let (parts, sent) = request.into_parts();
+    let info = RequestInfo::of(&parts.method, &parts.uri);
+    let Some((verb, path)) = info.resource else {
+        return discovery::group(&machine, &parts.method, &info.path);
+    };
+    let query = parts.uri.query().unwrap_or("").to_owned();
+    if let Some(answer) = subresource::binding_collection(&machine, &path) {
+        let row = answer?;
+        let body = body::read(sent).await?;
+        let call = Call { machine, row, path, query, headers: parts.headers, body };
+        return subresource::bind(verb, call).await;
+    }
+    let row = find(&machine, &path)?;
+    let Some(verb) = verb else { return Err(Failure::MethodNotAllowed.into()) };
+    check_path(&row, &path, verb)?;
+    let body = if parts.method == Method::GET { bytes::Bytes::new() } else { body::read(sent).await? };
+    let call = Call { machine, row, path, query, headers: parts.headers, body };
+    if call.path.subresource.is_empty() {
+        verbs::perform(verb, &call).await
+    } else {
+        subresource::perform(verb, call).await
+    }
+}
+
+fn find(machine: &Machine, path: &ResourcePath) -> Result<Arc<Row>, Refused> {
+    machine.registry.get(&path.group, &path.version, &path.resource).ok_or_else(|| Failure::NoSuchPath.into())
+}
+
+/// Whether the path makes sense for the row, and whether the row has the verb.
+fn check_path(row: &Row, path: &ResourcePath, verb: Verb) -> Result<(), Refused> {
+    let (named, placed) = (!path.name.is_empty(), !path.namespace.is_empty());
+    let fits = match row.scope {
+        Scope::Namespaced => placed || !named,
+        Scope::Cluster => !placed,
+    };
+    if !fits {
+        return Err(Failure::NoSuchPath.into());
+    }
+    if !path.subresource.is_empty() {
+        return Ok(());
+    }
+    let allowed = match verb {
+        Verb::Create => !named && (placed || row.scope == Scope::Cluster),
+        Verb::DeleteCollection => placed || row.scope == Scope::Cluster,
+        Verb::Update | Verb::Patch => named,
+        Verb::Get | Verb::List | Verb::Watch | Verb::Delete => true,
+    };
+    if allowed && row.verbs.contains(&verb.as_str()) { Ok(()) } else { Err(Failure::MethodNotAllowed.into()) }
+}
+
+/// Hands a request to the image registry.
+pub(crate) async fn images(State(machine): State<Arc<Machine>>, request: Request) -> Response {
+    let request: HttpRequest = request.map(|body| Body::new(body.map_err(Into::into)));
+    machine.images.serve(request).await.map(axum::body::Body::new)
+}
+
+/// What is answered where there is no path at all.
+pub(crate) fn no_such_page() -> Response {
+    answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Whether the client asks for aggregated discovery.
+pub(crate) fn wants_aggregated(headers: &HeaderMap) -> bool {
+    let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let mut ranges = answer::accept::ranges(accept);
+    ranges.find(|r| r.is_discovery() || r.is_plain_json()).is_some_and(|r| r.is_discovery())
+}

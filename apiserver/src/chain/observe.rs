@@ -1,0 +1,52 @@
+//! The outermost layer: reads what a request asks for, opens its span, counts it, and bounds its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use coracle_api::failure::Failure;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use crate::answer::Refused;
+use crate::machine::Machine;
+use crate::request::RequestInfo;
+
+/// How long a request may take that is no watch and no stream: upstream's bound.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest path and query that are read, in bytes.
+const URI_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads, times and counts a request.
+pub(crate) async fn observe(State(machine): State<Arc<Machine>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let uri = request.uri();
+    if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES_MAX {
+        return Refused::bad_request(format!("the request's path and query are longer than {URI_BYTES_MAX} bytes"))
+            .into_response();
+    }
+    let info = Arc::new(RequestInfo::of(request.method(), uri));
+    request.extensions_mut().insert(Arc::clone(&info));
+    let span = tracing::debug_span!("request", verb = info.verb(), path = %info.path);
+    let answer = async {
+        if info.is_long_running() {
+            return next.run(request).await;
+        }
+        match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Refused::from(Failure::Timeout(format!(
+                "request did not complete within the allotted timeout of {} seconds",
+                REQUEST_TIMEOUT.as_secs()
+            )))
+            .into_response(),
+        }
+    };
+    let response = answer.instrument(span.clone()).await;
+    let took = started.elapsed();
+    machine.metrics.count(&info, response.status(), took);
+    span.in_scope(|| tracing::debug!(code = response.status().as_u16(), ?took, "answered"));
+    response
+}

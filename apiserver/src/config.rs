@@ -1,0 +1,83 @@
+//! What an API server is told: plain data, read by `cli` from flags, files and environment.
+//!
+//! It holds no defaults of the machine (such as the data directory): those are the composition root's to choose.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The configuration of an API server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept. Deleting it deletes the cluster.
+    pub data_dir: PathBuf,
+    /// The address to listen on.
+    #[serde(default = "Config::default_bind_address")]
+    pub bind_address: IpAddr,
+    /// The port to listen on; 0 picks a free one.
+    #[serde(default = "Config::default_secure_port")]
+    pub secure_port: u16,
+    /// Where Services get their addresses from: `10.96.0.0/16`.
+    #[serde(default = "Config::default_service_cidr")]
+    pub service_cidr: String,
+    /// The first and last node port that Services may have.
+    #[serde(default = "Config::default_node_ports")]
+    pub node_ports: (u16, u16),
+    /// More names and addresses for the serving certificate, for example the machine's host name.
+    #[serde(default)]
+    pub extra_sans: Vec<String>,
+    /// Where objects are kept.
+    #[serde(default)]
+    pub store: StoreKind,
+}
+
+/// Where objects are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// In a file of the data directory.
+    #[default]
+    Redb,
+    /// In memory, until the process ends: for tests.
+    Memory,
+}
+
+impl Config {
+    /// The usual configuration over a data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            bind_address: Self::default_bind_address(),
+            secure_port: Self::default_secure_port(),
+            service_cidr: Self::default_service_cidr(),
+            node_ports: Self::default_node_ports(),
+            extra_sans: Vec::new(),
+            store: StoreKind::default(),
+        }
+    }
+
+    /// The address to bind.
+    #[must_use]
+    pub fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.bind_address, self.secure_port)
+    }
+
+    fn default_bind_address() -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
+
+    fn default_secure_port() -> u16 {
+        6443
+    }
+
+    fn default_service_cidr() -> String {
+        "127.43.0.0/16".to_owned()
+    }
+
+    fn default_node_ports() -> (u16, u16) {
+        (30000, 32767)
+    }
+}

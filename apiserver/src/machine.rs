@@ -1,0 +1,143 @@
+//! What every handler works with: the store, the registry, the addresses of Services, and the way to the nodes.
+//!
+//! It is shared by all requests and holds no state of any one of them.
+
+use std::sync::Arc;
+
+use coracle_api::failure::Failure;
+use coracle_api::meet::{HttpService, Nodes};
+use coracle_api::revision::Revision;
+use http::HeaderMap;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{self, Answer, Form, Refused, Wanted, accept, shape};
+use crate::discovery::Discovery;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::registry::addresses::Addresses;
+use crate::registry::{Registry, Row};
+use crate::request::ResourcePath;
+use crate::store::{Entry, Key, Prefix, Store};
+
+/// The machinery behind the chain.
+pub(crate) struct Machine {
+    /// The objects.
+    pub(crate) store: Arc<dyn Store>,
+    /// The kinds.
+    pub(crate) registry: Registry,
+    /// What Services get their addresses from.
+    pub(crate) addresses: Addresses,
+    /// The way to the nodes' kubelets.
+    pub(crate) nodes: Arc<dyn Nodes>,
+    /// The image registry.
+    pub(crate) images: Arc<dyn HttpService>,
+    /// What clients can find out about all this.
+    pub(crate) discovery: Discovery,
+    /// Whether it is alive and ready.
+    pub(crate) health: Health,
+    /// What it has done so far.
+    pub(crate) metrics: Metrics,
+    /// Ends watches and streams when the server stops.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// One request for a resource, past authentication and authorization.
+pub(crate) struct Call {
+    /// The machinery.
+    pub(crate) machine: Arc<Machine>,
+    /// The kind.
+    pub(crate) row: Arc<Row>,
+    /// The path.
+    pub(crate) path: ResourcePath,
+    /// The query, still encoded.
+    pub(crate) query: String,
+    /// The headers.
+    pub(crate) headers: HeaderMap,
+    /// The body; empty where the verb has none.
+    pub(crate) body: bytes::Bytes,
+}
+
+/// What a client is shown.
+pub(crate) enum Shown<'a> {
+    /// A stored object.
+    Entry(&'a Entry),
+    /// An object that is not stored like this: of a dry run, or deleted.
+    Value(&'a Value),
+}
+
+impl Call {
+    /// The store.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.machine.store
+    }
+
+    /// The key of an object of this kind in this namespace.
+    pub(crate) fn key(&self, name: &str) -> Key {
+        Key::new(self.row.group, self.row.plural, &self.path.namespace, name)
+    }
+
+    /// The part of the key space that the path names.
+    pub(crate) fn prefix(&self) -> Prefix {
+        if self.path.namespace.is_empty() {
+            Prefix::resource(self.row.group, self.row.plural)
+        } else {
+            Prefix::namespace(self.row.group, self.row.plural, &self.path.namespace)
+        }
+    }
+
+    /// The object that the path names.
+    pub(crate) fn existing(&self) -> Result<Arc<Entry>, Refused> {
+        let name = &self.path.name;
+        self.store().get(&self.key(name)).ok_or_else(|| Refused::not_found(&self.row, name))
+    }
+
+    /// What the client wants to see.
+    pub(crate) fn wanted(&self) -> Result<Wanted, Refused> {
+        Ok(accept::wanted(&self.headers, &self.query)?)
+    }
+
+    /// An answer that shows one object as the client wants it.
+    pub(crate) fn show(&self, code: http::StatusCode, shown: &Shown<'_>) -> Answer {
+        show(&self.row, self.wanted()?, code, shown)
+    }
+
+    /// Whether the store has come as far as the client has seen it elsewhere.
+    pub(crate) fn reached(&self, revision: Revision) -> Result<(), Refused> {
+        let current = self.store().revision();
+        if revision <= current {
+            return Ok(());
+        }
+        let why = format!("Too large resource version: {revision}, current: {current}");
+        let refused = Refused::from(Failure::Timeout(why));
+        Err(refused.because("ResourceVersionTooLarge", "Too large resource version", "").retry_after(1))
+    }
+}
+
+/// An answer that shows one object of a kind.
+pub(crate) fn show(row: &Row, wanted: Wanted, code: http::StatusCode, shown: &Shown<'_>) -> Answer {
+    let parsed = |shown: &Shown<'_>| match shown {
+        Shown::Entry(entry) => entry.value(),
+        Shown::Value(value) => (*value).clone(),
+    };
+    Ok(match (wanted.form, shown) {
+        (Form::Object, Shown::Entry(entry)) => answer::encoded(code, entry.bytes().clone(), wanted.encoding),
+        (Form::Object, Shown::Value(value)) => answer::value(code, value, wanted.encoding),
+        (Form::Metadata, shown) => answer::value(code, &shape::metadata(&parsed(shown)), wanted.encoding),
+        (Form::Table(include), shown) => {
+            let object = parsed(shown);
+            let meta = serde_json::json!({"resourceVersion": crate::object::text(&object, "resourceVersion")});
+            let now = coracle_api::clock::now();
+            let objects = std::iter::once(&object);
+            let table = shape::table(row, meta, objects, include, shape::Columns::Stated, now);
+            answer::value(code, &table, wanted.encoding)
+        }
+        (Form::MetadataList, _) => {
+            let why = format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                row.kind
+            );
+            return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
+        }
+    })
+}

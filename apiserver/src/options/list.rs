@@ -1,0 +1,272 @@
+//! Options of lists and watches: selectors, pages, and from which revision.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use coracle_api::field::FieldError;
+use coracle_api::revision::Revision;
+use coracle_api::selector::{FieldRelation, FieldRequirement, Selector, parse_fields};
+use serde::{Deserialize, Serialize};
+
+use super::number;
+use crate::answer::Refused;
+use crate::registry::{Row, fields};
+use crate::request::{is_true, pairs};
+
+/// Which revision a list or watch is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The newest.
+    Newest,
+    /// Any that is at hand: `resourceVersion=0`.
+    Any,
+    /// At least this one (for a watch: after this one).
+    NotOlderThan(Revision),
+    /// Just this one.
+    Exact(Revision),
+}
+
+/// Where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Continue {
+    /// The revision of the whole list; nothing: the newest.
+    pub(crate) revision: Option<Revision>,
+    /// The `namespace/name` that was sent last.
+    pub(crate) after: String,
+}
+
+/// Whether a watch begins with what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InitialEvents {
+    /// By the old rule: only when no revision, or revision 0, is named.
+    ByRevision,
+    /// Yes, and a bookmark tells where they end.
+    Sent,
+    /// No.
+    Left,
+}
+
+/// The options of a list or a watch.
+#[derive(Debug, Clone)]
+pub(crate) struct ListOptions {
+    /// Which labels.
+    pub(crate) labels: Selector,
+    /// Which fields.
+    pub(crate) fields: Vec<FieldRequirement>,
+    /// Which revision.
+    pub(crate) from: From,
+    /// How many objects at most.
+    pub(crate) limit: Option<usize>,
+    /// Where to go on.
+    pub(crate) continue_: Option<Continue>,
+    /// How long a watch lasts.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether a watch has bookmarks.
+    pub(crate) bookmarks: Bookmarks,
+    /// Whether a watch begins with what is there.
+    pub(crate) initial: InitialEvents,
+}
+
+/// Whether a watch has bookmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bookmarks {
+    /// Now and then.
+    Sent,
+    /// None.
+    Left,
+}
+
+impl ListOptions {
+    /// Whether any object is selected.
+    pub(crate) fn selects_all(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_empty()
+    }
+
+    /// The one object that `metadata.name=…` selects.
+    pub(crate) fn single_name(&self) -> Option<&str> {
+        let named = |f: &&FieldRequirement| f.path == "metadata.name" && f.relation == FieldRelation::Equal;
+        self.fields.iter().find(named).map(|f| f.value.as_str())
+    }
+}
+
+/// What the request is: some options are for the one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A list, or the deletion of a collection.
+    List,
+    /// A watch.
+    Watch,
+}
+
+#[derive(Default)]
+struct Raw {
+    labels: String,
+    fields: String,
+    version: String,
+    match_: String,
+    limit: String,
+    continue_: String,
+    timeout: String,
+    bookmarks: bool,
+    initial: Option<bool>,
+}
+
+/// Reads the options of a list or watch of `row`.
+pub(crate) fn parse(query: &str, row: &Row, used: Use) -> Result<ListOptions, Refused> {
+    let mut raw = Raw::default();
+    for (key, value) in pairs(query) {
+        match key.as_str() {
+            "labelSelector" => raw.labels = value,
+            "fieldSelector" => raw.fields = value,
+            "resourceVersion" => raw.version = value,
+            "resourceVersionMatch" => raw.match_ = value,
+            "limit" => raw.limit = value,
+            "continue" => raw.continue_ = value,
+            "timeoutSeconds" => raw.timeout = value,
+            "allowWatchBookmarks" => raw.bookmarks = is_true(Some(&value)),
+            "sendInitialEvents" => raw.initial = Some(is_true(Some(&value))),
+            _ => {}
+        }
+    }
+    let limit = if raw.limit.is_empty() { 0 } else { number(&raw.limit)? };
+    let timeout = if raw.timeout.is_empty() { 0 } else { number(&raw.timeout)? };
+    let labels = Selector::parse(&raw.labels)?;
+    let fields = field_selector(&raw.fields, row)?;
+    let errors = conflicts(&raw, used);
+    if !errors.is_empty() {
+        return Err(Refused::invalid_options("ListOptions", errors));
+    }
+    let continue_ = if raw.continue_.is_empty() { None } else { Some(read_token(&raw.continue_)?) };
+    if continue_.is_some() && !matches!(raw.version.as_str(), "" | "0") {
+        return Err(Refused::bad_request("specifying resource version is not allowed when using continue"));
+    }
+    Ok(ListOptions {
+        labels,
+        fields,
+        from: revision(&raw.version, &raw.match_)?,
+        limit: usize::try_from(limit).ok().filter(|l| *l > 0),
+        continue_,
+        timeout: u64::try_from(timeout).ok().filter(|t| *t > 0).map(Duration::from_secs),
+        bookmarks: if raw.bookmarks { Bookmarks::Sent } else { Bookmarks::Left },
+        initial: match raw.initial {
+            None => InitialEvents::ByRevision,
+            Some(true) => InitialEvents::Sent,
+            Some(false) => InitialEvents::Left,
+        },
+    })
+}
+
+/// Reads a `resourceVersion` parameter.
+pub(crate) fn resource_version(text: &str) -> Result<Revision, Refused> {
+    text.parse().map_err(|_| {
+        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        Refused::unclassified(format!("resourceVersion: Invalid value: {text:?}: {why}"))
+    })
+}
+
+fn revision(version: &str, match_: &str) -> Result<From, Refused> {
+    Ok(match (version, match_) {
+        ("", _) => From::Newest,
+        ("0", _) => From::Any,
+        (version, "Exact") => From::Exact(resource_version(version)?),
+        (version, _) => From::NotOlderThan(resource_version(version)?),
+    })
+}
+
+fn field_selector(text: &str, row: &Row) -> Result<Vec<FieldRequirement>, Refused> {
+    let requirements = parse_fields(text)?;
+    let unknown = requirements.iter().find(|r| !fields::offers(row, &r.path));
+    if let Some(FieldRequirement { path, .. }) = unknown {
+        let why = if row.fields.is_empty() {
+            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {path}")
+        };
+        return Err(Refused::bad_request(why));
+    }
+    Ok(requirements)
+}
+
+/// Which options exclude each other: upstream's `ValidateListOptions`.
+fn conflicts(raw: &Raw, used: Use) -> Vec<FieldError> {
+    let at = "resourceVersionMatch";
+    let mut errors = Vec::new();
+    if used == Use::Watch && (raw.initial.is_some() || !raw.match_.is_empty()) {
+        if raw.initial.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(at, why));
+            return errors;
+        }
+        if raw.match_ != "NotOlderThan" {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(FieldError::forbidden(at, why));
+            if !raw.match_.is_empty() {
+                errors.push(FieldError::not_supported(at, raw.match_.clone(), &["NotOlderThan"]));
+            }
+        }
+        return errors;
+    }
+    if used == Use::List && raw.initial.is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        errors.push(FieldError::forbidden("sendInitialEvents", why));
+    }
+    if !raw.match_.is_empty() {
+        if raw.version.is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(FieldError::forbidden(at, why));
+        }
+        if !raw.continue_.is_empty() {
+            errors.push(FieldError::forbidden(at, "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if !matches!(raw.match_.as_str(), "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(at, raw.match_.clone(), &["Exact", "NotOlderThan", ""]));
+        }
+        if raw.match_ == "Exact" && raw.version == "0" {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden(at, why));
+        }
+    }
+    errors
+}
+
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// A token for `metadata.continue`.
+pub(crate) fn token(continue_: &Continue) -> String {
+    let rv = continue_.revision.and_then(|r| i64::try_from(r.get()).ok()).unwrap_or(-1);
+    let token = Token { v: TOKEN_VERSION.to_owned(), rv, start: continue_.after.clone() };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}
+
+fn read_token(text: &str) -> Result<Continue, Refused> {
+    let invalid = |why: &str| Refused::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e.to_string()))?;
+    let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(&e.to_string()))?;
+    if token.v != TOKEN_VERSION {
+        return Err(invalid("server does not recognize this encoded version"));
+    }
+    let revision = u64::try_from(token.rv).ok().map(Revision::new);
+    Ok(Continue { revision, after: token.start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_continue_token_is_read_as_it_was_written() {
+        for revision in [None, Some(Revision::new(7))] {
+            let given = Continue { revision, after: "ns/a.b".to_owned() };
+            assert_eq!(read_token(&token(&given)).unwrap(), given);
+        }
+        assert!(read_token("abc").is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! The API server as a component: built from its configuration, then run until told to stop.
+//!
+//! Invariant: once built it is ready: its port is bound, its store open, its first objects there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use coracle_api::meet::{HttpService, Nodes};
+use coracle_api::wellknown::NAMESPACE_DEFAULT;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::bootstrap::bootstrap;
+use crate::chain;
+use crate::config::{Config, StoreKind};
+use crate::identity::Identity;
+use crate::machine::Machine;
+use crate::pki::{self, Pki, PkiError, kubeconfig};
+use crate::registry::Registry;
+use crate::registry::addresses::{Addresses, Cidr};
+use crate::store::redb::OpenError;
+use crate::store::{self, Prefix, Store};
+use crate::tls::{self, TlsError};
+
+/// The file in the data directory with which its owner reaches the server.
+const KUBECONFIG: &str = "admin.kubeconfig";
+
+/// What the API server meets in the same process.
+pub struct Mounts {
+    /// The way to the nodes' kubelets.
+    pub nodes: Arc<dyn Nodes>,
+    /// The image registry, served under `/v2/`.
+    pub images: Arc<dyn HttpService>,
+}
+
+/// Why an API server cannot start, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The data directory cannot be made.
+    #[error("cannot make the data directory {path:?}: {source}; choose another with --data-dir")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store in memory cannot be made.
+    #[error("cannot open a store in memory: {0}")]
+    Memory(#[source] std::io::Error),
+    /// The certificates cannot be read or made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The port is taken.
+    #[error(
+        "{addr} is in use by another process; stop it, or choose another port with --secure-port (0 picks a free one)"
+    )]
+    PortInUse {
+        /// Where.
+        addr: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}; check --bind-address and --secure-port")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The range of Service addresses makes no sense.
+    #[error(
+        "{cidr:?} is no range of addresses for Services: {why}; write it like 10.96.0.0/16 in --service-cluster-ip-range"
+    )]
+    ServiceCidr {
+        /// What was given.
+        cidr: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The first objects cannot be made.
+    #[error("cannot make the first objects: {0}")]
+    Bootstrap(String),
+}
+
+/// An API server, ready to run.
+pub struct Apiserver {
+    machine: Arc<Machine>,
+    router: Router,
+    listener: TcpListener,
+    addr: SocketAddr,
+    tls: TlsAcceptor,
+    kubeconfig: PathBuf,
+}
+
+impl Apiserver {
+    /// Opens the store, binds the port, makes the certificates and the first objects.
+    ///
+    /// # Errors
+    /// [`BuildError`], which says the fix.
+    pub async fn build(config: Config, mounts: Mounts) -> Result<Self, BuildError> {
+        let cidr = parse_cidr(&config.service_cidr)?;
+        let service = first_address(&config.service_cidr)?;
+        let dir = config.data_dir.clone();
+        make_dir(&dir)?;
+        // The store first: its lock keeps a second server off the directory.
+        let store = open(config.store, &dir).await?;
+        let (listener, addr) = listen(config.socket_addr()).await?;
+        let names = pki::names(config.bind_address, service, &config.extra_sans);
+        let pki = Pki::open(&dir.join("pki"), &names)?;
+        let kubeconfig = dir.join(KUBECONFIG);
+        pki::write_private(&kubeconfig, &kubeconfig::text(&pki, addr))?;
+        let tls = tls::acceptor(&pki)?;
+        let addresses = Addresses::new(cidr, config.node_ports.0..=config.node_ports.1);
+        for entry in store.list(&Prefix::resource("", "services")).entries {
+            addresses.occupy(&entry.value());
+        }
+        let machine = Arc::new(Machine {
+            store,
+            registry: Registry::builtin(),
+            addresses,
+            nodes: mounts.nodes,
+            images: mounts.images,
+            discovery: crate::discovery::Discovery::default(),
+            health: crate::health::Health::default(),
+            metrics: crate::metrics::Metrics::default(),
+            stopping: CancellationToken::new(),
+        });
+        let made = bootstrap(&machine, addr, service).await;
+        made.map_err(|refused| BuildError::Bootstrap(refused.json().to_string()))?;
+        machine.health.bootstrapped();
+        let router = chain::router(Arc::clone(&machine));
+        Ok(Self { machine, router, listener, addr, tls, kubeconfig })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The file with which its owner reaches it.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A client in the same process, with no socket between, that is `identity`.
+    ///
+    /// Must be called within a tokio runtime. The client goes on working as long as the server does.
+    #[must_use]
+    pub fn client(&self, identity: Identity) -> kube::Client {
+        let service = self.router.clone().map_request(move |mut request: http::Request<kube::client::Body>| {
+            request.extensions_mut().insert(identity.clone());
+            request.map(axum::body::Body::new)
+        });
+        kube::Client::new(service, NAMESPACE_DEFAULT)
+    }
+
+    /// Serves until told to stop: then ends watches, lets requests end, and closes the store.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let stopping = self.machine.stopping.clone();
+        let serving = tls::serve(self.listener, self.tls, self.router, stopping.clone());
+        let told = async {
+            shutdown.cancelled().await;
+            stopping.cancel();
+        };
+        tokio::join!(serving, told);
+        self.machine.store.stop().await;
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), BuildError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| BuildError::DataDir { path: dir.to_owned(), source })
+}
+
+async fn open(kind: StoreKind, dir: &Path) -> Result<Arc<dyn Store>, BuildError> {
+    match kind {
+        StoreKind::Memory => Ok(Arc::new(store::memory::open().map_err(BuildError::Memory)?)),
+        StoreKind::Redb => {
+            let dir = dir.to_owned();
+            let opened = tokio::task::spawn_blocking(move || store::redb::open(&dir)).await;
+            match opened {
+                Ok(opened) => Ok(Arc::new(opened?)),
+                Err(error) => Err(BuildError::Memory(std::io::Error::other(error))),
+            }
+        }
+    }
+}
+
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => BuildError::PortInUse { addr },
+        _ => BuildError::Listen { addr, source },
+    };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn parse_cidr(text: &str) -> Result<Cidr, BuildError> {
+    text.parse().map_err(|why| BuildError::ServiceCidr { cidr: text.to_owned(), why: format!("{why}") })
+}
+
+/// The first address of the range after its network's own: the API's.
+fn first_address(cidr: &str) -> Result<IpAddr, BuildError> {
+    let network = cidr.split('/').next().unwrap_or_default();
+    match network.parse::<IpAddr>() {
+        Ok(IpAddr::V4(network)) => Ok(std::net::Ipv4Addr::from(u32::from(network).saturating_add(1)).into()),
+        Ok(IpAddr::V6(network)) => Ok(std::net::Ipv6Addr::from(u128::from(network).saturating_add(1)).into()),
+        Err(error) => Err(BuildError::ServiceCidr { cidr: cidr.to_owned(), why: error.to_string() }),
+    }
+}

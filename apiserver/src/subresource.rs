@@ -1,0 +1,59 @@
+//! Subresources: what hangs below an object's path, one file each.
+
+mod binding;
+mod eviction;
+mod finalize;
+mod log;
+mod scale;
+mod status;
+
+use std::sync::Arc;
+
+use coracle_api::failure::Failure;
+use serde_json::{Value, json};
+
+use crate::answer::{self, Answer, Refused};
+use crate::machine::{Call, Machine};
+use crate::registry::{Row, Subresource};
+use crate::request::{ResourcePath, Verb};
+
+/// Does what the request asks with a subresource.
+pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
+    let found = call.row.subresources.iter().find(|s| s.name() == call.path.subresource).copied();
+    let Some(subresource) = found else { return Err(Failure::NoSuchPath.into()) };
+    if !subresource.verbs().contains(&verb.as_str()) {
+        return Err(Failure::MethodNotAllowed.into());
+    }
+    match subresource {
+        Subresource::Status => status::perform(verb, &call).await,
+        Subresource::Scale => scale::perform(verb, &call).await,
+        Subresource::Binding => binding::bind(&call).await,
+        Subresource::Log => log::log(&call).await,
+        Subresource::Finalize => finalize::finalize(&call).await,
+        Subresource::Eviction => eviction::evict(&call).await,
+    }
+}
+
+/// The row of pods if the path is `…/bindings`, the old way to bind one.
+pub(crate) fn binding_collection(machine: &Machine, path: &ResourcePath) -> Option<Result<Arc<Row>, Refused>> {
+    let is = path.group.is_empty() && path.resource == "bindings" && path.name.is_empty() && !path.namespace.is_empty();
+    is.then(|| machine.registry.get("", &path.version, "pods").ok_or_else(|| Failure::NoSuchPath.into()))
+}
+
+/// Binds the pod that the body names.
+pub(crate) async fn bind(verb: Option<Verb>, call: Call) -> Answer {
+    match verb {
+        Some(Verb::Create) => binding::bind_named_by_body(call).await,
+        _ => Err(Failure::MethodNotAllowed.into()),
+    }
+}
+
+/// `Status` of a success that has nothing to show.
+fn success() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+}
+
+/// The answer to a creation that has nothing to show.
+fn created() -> Answer {
+    Ok(answer::json(http::StatusCode::CREATED, success().to_string()))
+}

@@ -1,0 +1,146 @@
+//! The listener: TCP, TLS and HTTP/1.1 or HTTP/2, a task a connection, each with its limits.
+//!
+//! Invariant: the only extension that a request from a socket gets is the identity of its verified client
+//! certificate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::identity::Identity;
+use crate::pki::{self, Pki};
+
+/// How long a client may take to say hello.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+
+/// The largest head of a request: upstream's bound.
+const HEADER_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same in HTTP/2.
+const HEADER_LIST_MAX: u32 = 1024 * 1024;
+
+/// Streams at once in one HTTP/2 connection: upstream's bound, above what informers of one client need.
+const STREAMS_MAX: u32 = 250;
+
+/// Connections at once: each costs a task and its buffers.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// How long connections may take to end once the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait before accepting again when the system is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate or key is no PEM.
+    #[error("a certificate in the data directory cannot be read; delete the `pki` directory, and new ones are made")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// They do not fit together.
+    #[error("the certificates in the data directory do not fit; delete the `pki` directory, and new ones are made")]
+    Rustls(#[source] rustls::Error),
+    /// The authority cannot verify clients.
+    #[error("the authority in the data directory cannot verify clients; delete the `pki` directory to make a new one")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
+}
+
+/// How the server speaks TLS: its own certificate, and client certificates of its own authority, which may be absent.
+pub(crate) fn acceptor(pki: &Pki) -> Result<TlsAcceptor, TlsError> {
+    let authority = pki::certificate(&pki.authority).map_err(TlsError::Pem)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).map_err(TlsError::Rustls)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let chain = vec![pki::certificate(&pki.serving.certificate).map_err(TlsError::Pem)?];
+    let key = pki::key(&pki.serving.key).map_err(TlsError::Pem)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Rustls)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(TlsError::Rustls)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Serves until told to stop; then ends connections as soon as their requests have ended, within a bound.
+pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, router: Router, stopping: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stopping.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (tls, router) = (tls.clone(), router.clone());
+                connections.spawn(connection(stream, tls, router, stopping.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::debug!(open = connections.len(), "connections are cut off");
+    }
+    connections.shutdown().await;
+}
+
+async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router, stopping: CancellationToken) {
+    // Answers are written whole; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
+        Err(_) => return tracing::debug!("a handshake took too long"),
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let identity = certificates.and_then(<[_]>::first).and_then(|c| Identity::of_certificate(c));
+    let service = router.map_request(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().remove::<Identity>();
+        if let Some(identity) = &identity {
+            request.extensions_mut().insert(identity.clone());
+        }
+        request.map(axum::body::Body::new)
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
+    server.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADER_LIST_MAX);
+    let serving = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}

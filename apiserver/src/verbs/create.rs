@@ -1,0 +1,90 @@
+//! Making an object.
+
+use std::sync::Arc;
+
+use coracle_api::clock;
+use coracle_api::failure::Failure;
+use http::StatusCode;
+use serde_json::Value;
+
+use super::write::{self, Attempt, Written};
+use crate::admit;
+use crate::answer::{Answer, Refused, refused, warn};
+use crate::body::{self, Expected};
+use crate::machine::Call;
+use crate::object::{self, name, text};
+use crate::options::Run;
+use crate::options::write::parse;
+use crate::store::{Action, Entry, Expect};
+
+/// Makes the object of the body.
+pub(crate) async fn create(call: &Call) -> Answer {
+    let options = parse(&call.query, "CreateOptions")?;
+    let row = &call.row;
+    let expected = Expected { api_version: &row.api_version(), kind: row.kind, schema: Some(row.schema) };
+    let decoded = body::object(&call.body, &call.headers, &expected, options.validation)?;
+    let (written, mut warnings) = insert(call, decoded.object, options.run).await?;
+    warnings.splice(0..0, decoded.warnings);
+    Ok(warn(call.show(StatusCode::CREATED, &written.shown())?, &warnings))
+}
+
+/// Makes an object, under a generated name if it has none; tells the warnings about it too.
+pub(crate) async fn insert(call: &Call, sent: Value, run: Run) -> Result<(Written, Vec<String>), Refused> {
+    super::check_namespace(call, text(&sent, "namespace"))?;
+    if !matches!(text(&sent, "resourceVersion"), "" | "0") {
+        return Err(Refused::unclassified("resourceVersion should not be set on objects to be created"));
+    }
+    let prefix = text(&sent, "generateName").to_owned();
+    if !text(&sent, "name").is_empty() || prefix.is_empty() {
+        return match attempt(call, sent, run).await? {
+            Ok(made) => Ok(made),
+            Err((taken, current)) => Err(already_exists(call, &taken, current.as_deref())),
+        };
+    }
+    let mut taken = String::new();
+    for _ in 0..name::ATTEMPTS_MAX {
+        let mut named = sent.clone();
+        object::set(&mut named, "name", name::generate(&prefix, name::random()));
+        match attempt(call, named, run).await? {
+            Ok(made) => return Ok(made),
+            Err((name, _)) => taken = name,
+        }
+    }
+    Err(already_exists(call, &taken, None))
+}
+
+type Made = (Written, Vec<String>);
+type Taken = (String, Option<Arc<Entry>>);
+
+/// One attempt; the inner error is that the name is taken.
+async fn attempt(call: &Call, mut object: Value, run: Run) -> Result<Result<Made, Taken>, Refused> {
+    let uid = uuid::Uuid::new_v4().to_string();
+    object::begin(&mut object, &call.row, &call.path.namespace, uid, clock::now());
+    let (admitted, reserved) = admit::create(&call.machine, &call.row, object)?;
+    let name = text(admitted.value(), "name").to_owned();
+    let warnings = call.row.strategy.warnings(admitted.value());
+    let key = call.key(&name);
+    if run == Run::Dry {
+        return Ok(match call.store().get(&key) {
+            Some(current) => Err((name, Some(current))),
+            None => Ok((Written::Unstored(admitted.value().clone()), warnings)),
+        });
+    }
+    let put = Action::Put(write::encode(&admitted)?);
+    Ok(match write::commit(call, key, Expect::Absent, put).await? {
+        Attempt::Lost(current) => Err((name, current)),
+        Attempt::Done(stored) => {
+            reserved.keep();
+            let unstored = || Written::Unstored(admitted.value().clone());
+            Ok((stored.map_or_else(unstored, Written::Stored), warnings))
+        }
+    })
+}
+
+fn already_exists(call: &Call, name: &str, current: Option<&Entry>) -> Refused {
+    let failure = Failure::AlreadyExists { about: refused::about(&call.row, name) };
+    let sentence = failure.to_string();
+    let refused = Refused::from(failure);
+    let going = current.is_some_and(|entry| object::is_terminating(&entry.value()));
+    if going { refused.saying(format!("object is being deleted: {sentence}")) } else { refused }
+}

@@ -1,0 +1,42 @@
+//! Deleting a collection: each selected object as if it were deleted alone.
+
+use std::sync::Arc;
+
+use super::delete::remove;
+use super::list::{self, Page};
+use crate::answer::Answer;
+use crate::body;
+use crate::machine::Call;
+use crate::options::delete::parse;
+use crate::options::list::Use;
+use crate::store::Entry;
+
+/// Deletes what the path and the selectors name. Objects that went meanwhile are no failure.
+pub(crate) async fn delete_collection(call: &Call) -> Answer {
+    let body = body::options(&call.body, &call.headers, "DeleteOptions")?;
+    let options = parse(&call.query, body.as_ref())?;
+    let selected = crate::options::list::parse(&call.query, &call.row, Use::List)?;
+    let page = list::page(call, &selected)?;
+    let mut deleted: Vec<Arc<Entry>> = Vec::with_capacity(page.entries.len());
+    for entry in page.entries {
+        let place = crate::request::ResourcePath {
+            namespace: entry.key().namespace().to_owned(),
+            name: entry.key().name().to_owned(),
+            ..call.path.clone()
+        };
+        let one = Call {
+            machine: Arc::clone(&call.machine),
+            row: Arc::clone(&call.row),
+            path: place,
+            query: String::new(),
+            headers: call.headers.clone(),
+            body: bytes::Bytes::new(),
+        };
+        match remove(&one, entry.key().name(), &options).await {
+            Ok(_) => deleted.push(entry),
+            Err(refused) if refused.code() == http::StatusCode::NOT_FOUND => {}
+            Err(refused) => return Err(refused),
+        }
+    }
+    list::render(call, Page { entries: deleted, ..page })
+}

@@ -1,0 +1,33 @@
+//! Whether an object is selected: by labels without parsing it, by other fields only if asked.
+
+use coracle_api::selector::{FieldRelation, FieldRequirement};
+
+use crate::options::list::ListOptions;
+use crate::registry::fields;
+use crate::store::Entry;
+
+/// Whether the entry's object is selected.
+pub(crate) fn selects(options: &ListOptions, entry: &Entry) -> bool {
+    let key = entry.key();
+    let labels = entry.labels();
+    let by_key = |f: &FieldRequirement| match f.path.as_str() {
+        "metadata.name" => Some(key.name()),
+        "metadata.namespace" => Some(key.namespace()),
+        _ => None,
+    };
+    if !options.labels.is_everything() && !options.labels.matches_with(|label| labels.get(label)) {
+        return false;
+    }
+    let mut parsed = None;
+    options.fields.iter().all(|f| match by_key(f) {
+        Some(value) => holds(f, value),
+        None => holds(f, &fields::value(parsed.get_or_insert_with(|| entry.value()), &f.path)),
+    })
+}
+
+fn holds(requirement: &FieldRequirement, value: &str) -> bool {
+    match requirement.relation {
+        FieldRelation::Equal => requirement.value == value,
+        FieldRelation::NotEqual => requirement.value != value,
+    }
+}
