@@ -167,6 +167,12 @@ impl Wasm {
         container::start(self.host.clone(), runtime.handle(), program, launch, &self.http).await
     }
 
+    /// How many instances this machine has room for, which bounds the pods of its node.
+    #[must_use]
+    pub fn instances_max(&self) -> usize {
+        self.host.instances_max()
+    }
+
     /// Ends every guest and refuses new ones. Does not wait for them.
     pub fn shutdown(&self) {
         self.host.shutdown();

@@ -10,7 +10,7 @@ use std::{fs, io, thread};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use super::state::State;
 use super::ticker::Ticker;
@@ -31,12 +31,16 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// The fiber on which a guest runs has room for the host functions that it calls above its own stack.
 const FIBER_BYTES: usize = STACK_BYTES + 1024 * 1024;
 
+/// Threads for the file operations of all guests; they come with use and go again.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 /// What all guests share.
 pub(super) struct Host {
     engine: Engine,
     linker: Linker<State>,
     ticker: Ticker,
     room: Arc<Semaphore>,
+    instances_max: usize,
     ended: CancellationToken,
 }
 
@@ -47,8 +51,9 @@ impl Host {
         let linker = linker(&engine).map_err(engine_error)?;
         let ticker = Ticker::start(&engine).map_err(WasmError::Threads)?;
         let map_count = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-        let room = Arc::new(Semaphore::new(instances_max(map_count.as_deref())));
-        Ok(Arc::new(Self { engine, linker, ticker, room, ended: CancellationToken::new() }))
+        let instances_max = instances_max(map_count.as_deref());
+        let room = Arc::new(Semaphore::new(instances_max));
+        Ok(Arc::new(Self { engine, linker, ticker, room, instances_max, ended: CancellationToken::new() }))
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -68,6 +73,10 @@ impl Host {
         self.room.clone().try_acquire_owned().ok()
     }
 
+    pub(super) fn instances_max(&self) -> usize {
+        self.instances_max
+    }
+
     /// Cancelled when every guest has to end.
     pub(super) fn ended(&self) -> &CancellationToken {
         &self.ended
@@ -84,6 +93,7 @@ pub(super) fn guest_runtime(workers: usize) -> io::Result<tokio::runtime::Runtim
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(if workers == 0 { cores() } else { workers })
         .thread_name("guest")
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
 }
@@ -94,6 +104,8 @@ fn engine_config() -> Config {
     config.epoch_interruption(true);
     config.max_wasm_stack(STACK_BYTES);
     config.async_stack_size(FIBER_BYTES);
+    // A trap names file and line where the program was built with them; nothing is read before one happens.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     config
 }
 

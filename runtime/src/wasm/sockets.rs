@@ -1,7 +1,7 @@
 //! The guest's sockets: wasmtime's own, with the pod's addresses in place of the machine's.
 //!
-//! Invariant: no guest binds, listens or connects to an address of the machine that the pod's attachment did not
-//! name. What the guest sees of addresses is the cluster's, what the system sees is the machine's.
+//! Invariant: no guest listens on, connects to or sends to an address of the machine that the pod's attachment did
+//! not name. What the guest sees of addresses is the cluster's, what the system sees is the machine's.
 //!
 //! Reading order: the pod's side (`pod`), then each host interface that stands before wasmtime's.
 

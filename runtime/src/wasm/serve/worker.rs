@@ -2,41 +2,62 @@
 
 use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
-use wasmtime::{AsContextMut, Store};
+use tokio::time::{sleep, timeout};
+use wasmtime::{AsContextMut, Store, bail};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::{Job, Server};
+use super::{Job, Response, Server};
 use crate::wasm::state::State;
+
+/// How long a program may work on a request whose client has gone before the answer began: long enough to finish
+/// what it has begun, short enough that programs which never answer do not fill the server.
+const ABANDONED_GRACE: Duration = Duration::from_secs(30);
+
+/// Where the head of an answer goes, once.
+type Reply = Arc<Mutex<Option<oneshot::Sender<wasmtime::Result<Response>>>>>;
 
 /// Runs an instance from its first request to its end.
 pub(super) async fn run(server: Arc<Server>, room: OwnedSemaphorePermit, first: Job) {
-    if let Err(error) = work(&server, room, first).await
-        && error.downcast_ref::<I32Exit>().is_none()
-    {
-        server.template.complain(&format!("the program failed on a request: {error:?}"));
+    // The store lives until the failure is told: with it goes the client's hope of an answer.
+    let (mut store, proxy) = match instantiate(&server, room).await {
+        Ok(instance) => instance,
+        Err(error) => return complain(&server, &error),
+    };
+    let mut job = first;
+    for _ in 1..server.bounds.requests_per_instance {
+        job = match answer(&mut store, &proxy, job).await {
+            Ok(admitted) => match next(&server, admitted).await {
+                Some(next) => next,
+                None => return,
+            },
+            Err(error) => return complain(&server, &error),
+        };
+    }
+    if let Err(error) = answer(&mut store, &proxy, job).await {
+        complain(&server, &error);
     }
 }
 
-async fn work(server: &Server, room: OwnedSemaphorePermit, first: Job) -> wasmtime::Result<()> {
+async fn instantiate(server: &Server, room: OwnedSemaphorePermit) -> wasmtime::Result<(Store<State>, Proxy)> {
     let mut store = server.template.store(&server.host, room)?;
     let proxy = server.program.instantiate_async(&mut store).await?;
-    let mut job = first;
-    for _ in 1..server.bounds.requests_per_instance {
-        let admitted = answer(&mut store, &proxy, job).await?;
-        match next(server, admitted).await {
-            Some(next) => job = next,
-            None => return Ok(()),
-        }
-    }
-    answer(&mut store, &proxy, job).await.map(drop)
+    Ok((store, proxy))
+}
+
+fn complain(server: &Server, error: &wasmtime::Error) {
+    server.template.complain(&match error.downcast_ref::<I32Exit>() {
+        Some(I32Exit(code)) => format!("the program called exit({code}) on a request"),
+        None => format!("the program failed on a request: {error:?}"),
+    });
 }
 
 /// Answers one request, its body included. What comes back is the request's admission.
@@ -44,16 +65,24 @@ async fn answer(store: &mut Store<State>, proxy: &Proxy, job: Job) -> wasmtime::
     let Job { request, reply, admitted } = job;
     match proxy {
         Proxy::P2(guest) => {
+            let reply: Reply = Arc::new(Mutex::new(Some(reply)));
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, request)?;
-            let reply = Mutex::new(Some(reply));
+            let theirs = reply.clone();
             let out = http.new_response_outparam_from_callback(move |response| {
-                if let Some(reply) = reply.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                if let Some(reply) = take(&theirs) {
                     // Nobody listens when the client has gone; the guest need not know.
                     let _ = reply.send(response.map_err(Into::into));
                 }
             })?;
-            guest.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
+            let call = guest.wasi_http_incoming_handler().call_handle(&mut *store, request, out);
+            tokio::select! {
+                biased;
+                result = call => result?,
+                () = abandoned(&reply) => bail!("the client has gone, and the program did not answer"),
+            }
+            // A program that returned without an answer has failed, though it did not trap.
+            drop(take(&reply));
         }
         Proxy::P3(_) => {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
@@ -69,6 +98,20 @@ async fn answer(store: &mut Store<State>, proxy: &Proxy, job: Job) -> wasmtime::
         }
     }
     Ok(admitted)
+}
+
+fn take(reply: &Reply) -> Option<oneshot::Sender<wasmtime::Result<Response>>> {
+    reply.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Waits until the client has gone before the answer began, and some time has passed since.
+async fn abandoned(reply: &Reply) {
+    poll_fn(|context| match reply.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        Some(reply) => reply.poll_canceled(context),
+        None => Poll::Pending,
+    })
+    .await;
+    sleep(ABANDONED_GRACE).await;
 }
 
 /// Waits for the next request among the idle, unless none comes in time.

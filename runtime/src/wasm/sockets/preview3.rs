@@ -164,7 +164,7 @@ impl types::HostUdpSocketWithStore<State> for PodSocketsData {
 impl types::HostUdpSocket for PodSockets<'_> {
     async fn bind(&mut self, socket: Udp, local: types::IpSocketAddress) -> SocketResult<()> {
         let number = socket.rep();
-        let real = self.bind03(number, local)?;
+        let real = self.datagram_bind_target(number, local.into()).map_err(refusal)?.into();
         let bound = types::HostUdpSocket::bind(&mut self.inner, socket, real).await;
         if bound.is_err() {
             self.forget(number);

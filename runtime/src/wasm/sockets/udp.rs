@@ -27,7 +27,7 @@ impl udp::HostUdpSocket for PodSockets<'_> {
         local: IpSocketAddress,
     ) -> SocketResult<()> {
         let number = socket.rep();
-        let real = self.bind_target(number, local.into())?;
+        let real = self.datagram_bind_target(number, local.into())?;
         let bound = udp::HostUdpSocket::start_bind(&mut self.inner, socket, network, real.into()).await;
         if bound.is_err() {
             self.forget(number);
@@ -124,6 +124,13 @@ impl PodSockets<'_> {
     /// The socket whose stream it is.
     fn socket_of(&self, stream: u32) -> u32 {
         self.sockets.streams.get(&stream).copied().unwrap_or(stream)
+    }
+
+    /// Where a bind of a datagram socket really goes. One that names neither address nor port is a client's: it is
+    /// bound to whatever the system gives, for from the pod's own address no datagram may leave the machine.
+    pub(super) fn datagram_bind_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+        let is_client = wanted.ip().is_unspecified() && wanted.port() == 0;
+        if is_client { Ok(wanted) } else { self.bind_target(number, wanted) }
     }
 
     /// Where a datagram really goes. The endpoint of a Service that was chosen first stays, as in a conntrack entry,

@@ -49,7 +49,8 @@ async fn get(node: &Node, path: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn an_instance_is_reused_until_it_has_answered_its_share() {
-    let node = Node::with(|config| config.http.requests_per_instance = 3);
+    // With one instance a request waits until the last one has been finished, not only answered.
+    let node = Node::with(|config| (config.http.instances, config.http.requests_per_instance) = (1, 3));
     let _running = node.start(server(), |_| {}).await;
     let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
     let mut bodies = Vec::new();
@@ -71,7 +72,7 @@ async fn an_idle_instance_is_given_up() {
 
 #[tokio::test]
 async fn a_trap_costs_one_request_and_one_instance() {
-    let node = Node::new();
+    let node = Node::with(|config| config.http.instances = 1);
     let _running = node.start(server(), |_| {}).await;
     let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
     assert_eq!(client.get("/").await, (200, "1\n".into()));
@@ -152,7 +153,8 @@ async fn a_port_that_is_taken_is_told_at_the_start() {
 #[tokio::test]
 async fn outgoing_requests_go_where_the_network_says() {
     let node = Node::new();
-    let client = component(include_str!("guests/client.wat"), "command");
+    let source = include_str!("guests/client.wat");
+    let client = component(source, "command");
     // connection-refused: the Service has no endpoint.
     assert_eq!(node.run(client.clone(), |_| {}).await, Outcome::Exited(106));
     let _server = node.start(server(), |_| {}).await;
@@ -161,4 +163,21 @@ async fn outgoing_requests_go_where_the_network_says() {
     // DNS-error: another namespace does not know the name.
     let elsewhere = |launch: &mut Launch| launch.namespace = "elsewhere".into();
     assert_eq!(node.run(client, elsewhere).await, Outcome::Exited(101));
+    // HTTP-request-denied: a policy forbids the address.
+    let forbidden = component(&source.replace("backend", "outside"), "command");
+    assert_eq!(node.run(forbidden, |_| {}).await, Outcome::Exited(115));
+}
+
+#[tokio::test]
+async fn a_client_may_speak_http_2() {
+    let node = Node::new();
+    let _running = node.start(server(), |_| {}).await;
+    let stream = TcpStream::connect(node.loopback.real(80).unwrap()).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { connection.await.unwrap() });
+    let request = ::http::Request::get("http://pod/").body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "1\n");
 }

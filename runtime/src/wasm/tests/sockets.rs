@@ -1,21 +1,14 @@
 //! Sockets: a guest binds its pod's ports, finds Services by name, and connects where the network says.
 
-use std::net::TcpListener;
-
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-#[tokio::test]
-async fn a_guest_listens_looks_up_and_connects_in_cluster_terms() {
-    let node = Node::new();
-    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-    backend.set_nonblocking(true).unwrap();
-    let backend = tokio::net::TcpListener::from_std(backend).unwrap();
-    *node.loopback.endpoint.lock().unwrap() = Some(backend.local_addr().unwrap());
+const GUEST: &str = include_str!("guests/sockets.wat");
 
-    let mut running = node.start(component(include_str!("guests/sockets.wat"), "command"), |_| {}).await;
+/// Connects to the pod's port, and reads the guest's greeting.
+async fn greeted(node: &Node) -> TcpStream {
     until(|| node.loopback.real(8080).is_some()).await;
     let real = node.loopback.real(8080).unwrap();
     let mut client = loop {
@@ -27,10 +20,61 @@ async fn a_guest_listens_looks_up_and_connects_in_cluster_terms() {
     let mut hello = [0; 15];
     client.read_exact(&mut hello).await.unwrap();
     assert_eq!(&hello, b"hello from pod\n");
+    client
+}
+
+/// Runs the guest to its end, with a backend that it says a word to.
+async fn converses(guest: &str) {
+    let node = Node::new();
+    let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    *node.loopback.endpoint.lock().unwrap() = Some(backend.local_addr().unwrap());
+    let mut running = node.start(component(guest, "command"), |_| {}).await;
+    let _client = greeted(&node).await;
     let (mut from_guest, _) = backend.accept().await.unwrap();
     let mut word = [0; 11];
     from_guest.read_exact(&mut word).await.unwrap();
     assert_eq!(&word, b"from-guest\n");
     assert_eq!(running.outcome().await, Outcome::Exited(0));
     assert_eq!(node.loopback.real(8080), None);
+}
+
+#[tokio::test]
+async fn a_guest_listens_looks_up_and_connects_in_cluster_terms() {
+    converses(GUEST).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_binds_any_address_of_ipv6_gets_the_pods_of_ipv4() {
+    let guest = GUEST.replacen("(call $create (i32.const 0)", "(call $create (i32.const 1)", 1).replacen(
+        "(local.get $n) (i32.const 0) (i32.const 8080)",
+        "(local.get $n) (i32.const 1) (i32.const 8080)",
+        1,
+    );
+    converses(&guest).await;
+}
+
+#[tokio::test]
+async fn a_service_without_endpoints_refuses_and_another_address_cannot_be_bound() {
+    let node = Node::new();
+    let mut running = node.start(component(GUEST, "command"), |_| {}).await;
+    let _client = greeted(&node).await;
+    // The guest takes every refusal for the end.
+    assert!(matches!(running.outcome().await, Outcome::Trapped { .. }));
+    let foreign = GUEST.replacen("(i32.const 8080) (i32.const 0)", "(i32.const 8080) (i32.const 9)", 1);
+    assert!(matches!(node.run(component(&foreign, "command"), |_| {}).await, Outcome::Trapped { .. }));
+    assert_eq!(node.loopback.real(8080), None);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_an_accepted_connection() {
+    let node = Node::new();
+    // After the greeting it waits for one more connection, with the first still open.
+    let waits = GUEST.replace(";; resolve", "(call $wait (local.get $s))");
+    let mut running = node.start(component(&waits, "command"), |_| {}).await;
+    let _client = greeted(&node).await;
+    running.stop();
+    let early = tokio::time::timeout(Duration::from_millis(20), running.outcome()).await;
+    assert!(early.is_err(), "{early:?}");
+    running.kill();
+    assert_eq!(running.outcome().await, Outcome::Stopped);
 }
