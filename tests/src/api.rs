@@ -43,11 +43,12 @@ impl Api {
     }
 
     /// Runs a future to its end.
-    fn wait_for<F: Future>(&self, future: F) -> F::Output {
+    pub fn wait_for<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
 
-    fn client(&self) -> kube::Client {
+    /// The client, for what this page has no call for.
+    pub fn client(&self) -> kube::Client {
         self.client.clone()
     }
 

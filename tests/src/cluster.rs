@@ -17,7 +17,7 @@ use crate::api::Api;
 use crate::block::Block;
 use crate::log::{self, Expected};
 use crate::said::{Said, words};
-use crate::server::{self, Server};
+use crate::server::{BeforeServer, Server};
 use crate::stream::Stream;
 use crate::{paths, wait};
 
@@ -26,7 +26,7 @@ use crate::{paths, wait};
 pub struct Builder {
     flags: Vec<String>,
     api_port: u16,
-    file_bytes_max: Option<u64>,
+    before: BeforeServer,
     expected: Vec<Expected>,
 }
 
@@ -37,9 +37,9 @@ impl Builder {
         self
     }
 
-    /// No file of the server can grow beyond so many bytes: what a full disk is like.
-    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
-        self.file_bytes_max = Some(bytes);
+    /// What stands before the server on its command line.
+    pub fn before_server(mut self, before: BeforeServer) -> Self {
+        self.before = before;
         self
     }
 
@@ -105,9 +105,9 @@ impl Cluster {
 
     /// The command line that would start this cluster's server.
     pub fn server_command(&self) -> Command {
-        let mut command = server::command(&paths::coracle(), self.builder.file_bytes_max);
+        let mut command = self.builder.before.command(&paths::coracle());
         let address = self.block.address().to_string();
-        command.arg("--data-dir").arg(self.data_dir());
+        command.arg("server").arg("--data-dir").arg(self.data_dir());
         let api_port = self.builder.api_port.to_string();
         command.args(["--bind-address", &address, "--secure-port", &api_port, "--dns-port", "0"]);
         command.args(["--cluster-cidr", &self.block.pods(), "--service-cluster-ip-range", &self.block.services()]);
@@ -157,9 +157,9 @@ impl Cluster {
         self.builder.api_port = port;
     }
 
-    /// Lifts the limit on files: the disk has room again from the next start on.
+    /// From the next start on, nothing stands before the server: the disk has room again.
     pub fn make_room(&mut self) {
-        self.builder.file_bytes_max = None;
+        self.builder.before = BeforeServer::default();
     }
 
     /// Words of a warning or error that is right from here on, and why.

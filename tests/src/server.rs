@@ -30,22 +30,44 @@ pub struct Server {
     pub kubeconfig: PathBuf,
 }
 
-/// The program and its first arguments. With a limit, no file can grow beyond so many bytes: what a full disk is like.
-pub fn command(binary: &Path, file_bytes_max: Option<u64>) -> Command {
-    let mut words: Vec<String> = Vec::new();
-    if Path::new(SETPRIV).exists() {
-        words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(str::to_owned));
+/// What stands before a program on its command line, each exec'ing the next.
+#[derive(Debug, Clone, Default)]
+pub struct BeforeServer {
+    processors: Option<String>,
+    file_bytes_max: Option<u64>,
+}
+
+impl BeforeServer {
+    /// Only on these processors, as `taskset` writes them: 0-2.
+    pub fn on_processors(list: &str) -> Self {
+        Self { processors: Some(list.to_owned()), ..Self::default() }
     }
-    if let Some(bytes) = file_bytes_max {
-        // POSIX counts in blocks of 512 bytes; without the trap, the signal would end the process.
-        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
-        words.extend(["sh".to_owned(), "-c".to_owned(), script]);
+
+    /// No file can grow beyond so many bytes: what a full disk is like.
+    pub fn with_files_of_at_most(bytes: u64) -> Self {
+        Self { file_bytes_max: Some(bytes), ..Self::default() }
     }
-    words.push(binary.display().to_string());
-    let (program, rest) = words.split_first().expect("the binary is there");
-    let mut command = Command::new(program);
-    command.args(rest).arg("server");
-    command
+
+    /// The command line that runs the program.
+    pub fn command(&self, binary: &Path) -> Command {
+        let mut words: Vec<String> = Vec::new();
+        if Path::new(SETPRIV).exists() {
+            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(str::to_owned));
+        }
+        if let Some(processors) = &self.processors {
+            words.extend(["taskset", "--cpu-list", processors].map(str::to_owned));
+        }
+        if let Some(bytes) = self.file_bytes_max {
+            // POSIX counts in blocks of 512 bytes; without the trap, the signal would end the process.
+            let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+            words.extend(["sh".to_owned(), "-c".to_owned(), script]);
+        }
+        words.push(binary.display().to_string());
+        let (program, rest) = words.split_first().expect("the binary is there");
+        let mut command = Command::new(program);
+        command.args(rest);
+        command
+    }
 }
 
 impl Server {

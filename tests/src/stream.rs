@@ -32,6 +32,11 @@ impl Stream {
         Self { line, child, lines, seen: Vec::new() }
     }
 
+    /// The process's number, for /proc.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Reads on to the first line that `wanted` says yes to, and returns it.
     #[track_caller]
     pub fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {

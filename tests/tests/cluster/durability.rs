@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ::http::Method;
 use coracle_tests::cluster::name;
+use coracle_tests::server::BeforeServer;
 use coracle_tests::{Api, Cluster, eventually, http};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -162,7 +163,7 @@ fn a_stop_lets_a_request_that_is_under_way_finish() {
 
 #[test]
 fn a_full_disk_refuses_writes_keeps_reading_and_loses_nothing() {
-    let mut cluster = Cluster::builder().file_bytes_max(8 << 20).start();
+    let mut cluster = Cluster::builder().before_server(BeforeServer::with_files_of_at_most(8 << 20)).start();
     cluster.expect_log("data directory", "the disk is full, and somebody must look");
     let text = "x".repeat(400_000);
     let mut acknowledged = Vec::new();
