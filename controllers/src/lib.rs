@@ -1,1 +1,84 @@
-//! placeholder
+//! The controllers: each brings one kind of object nearer to what its spec says, by plain API writes.
+//!
+//! They share one client and one set of watches ([`informers`]) and nothing else; none calls another.
+//! An idle cluster costs them nothing: they act on changes, not on a clock.
+
+mod discovery;
+mod events;
+mod informers;
+mod ownership;
+mod pod_facts;
+mod queue;
+mod reconcile;
+mod refusal;
+
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod namespace;
+mod replicaset;
+mod service_account;
+mod service_facts;
+
+use std::sync::Arc;
+
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use events::Scribe;
+use informers::Informers;
+use reconcile::Context;
+
+/// What can be set about the controllers. Nothing yet: their numbers are Kubernetes' defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+/// All controllers, built and not yet running.
+pub struct Controllers {
+    context: Context,
+    scribe: Scribe,
+    deployments: Arc<deployment::Deployments>,
+    replicasets: Arc<replicaset::ReplicaSets>,
+    slices: Arc<endpointslice::EndpointSlices>,
+    endpoints: Arc<endpoints::EndpointsObjects>,
+    accounts: Arc<service_account::ServiceAccounts>,
+    namespaces: Arc<namespace::Namespaces>,
+}
+
+impl Controllers {
+    /// Builds the controllers on a client that may read and write everything.
+    #[must_use]
+    pub fn build(client: Client, _config: Config) -> Self {
+        let (recorder, scribe) = events::recorder();
+        let context = Context { client, informers: Arc::new(Informers::default()), events: recorder };
+        Self {
+            deployments: deployment::Deployments::build(&context),
+            replicasets: replicaset::ReplicaSets::build(&context),
+            slices: endpointslice::EndpointSlices::build(&context),
+            endpoints: endpoints::EndpointsObjects::build(&context),
+            accounts: service_account::ServiceAccounts::build(&context),
+            namespaces: namespace::Namespaces::build(&context),
+            context,
+            scribe,
+        }
+    }
+
+    /// Runs until `token` is cancelled, and returns when all work has ended.
+    pub async fn run(self, token: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        self.context.informers.start(&self.context.client, &mut tasks, &token);
+        tasks.spawn(self.scribe.run(self.context.client.clone(), token.clone()));
+        if token.run_until_cancelled(self.context.informers.synced()).await.is_some() {
+            reconcile::start(&self.deployments, &mut tasks, &token);
+            reconcile::start(&self.replicasets, &mut tasks, &token);
+            reconcile::start(&self.slices, &mut tasks, &token);
+            reconcile::start(&self.endpoints, &mut tasks, &token);
+            reconcile::start(&self.accounts, &mut tasks, &token);
+            reconcile::start(&self.namespaces, &mut tasks, &token);
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}

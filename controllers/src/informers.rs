@@ -1,0 +1,69 @@
+//! The controllers' shared eyes: one watch per kind, one cache of it, and word of each change to every controller.
+//!
+//! Guarantee: a handler is called after the cache holds the change, in the order of the watch, and never
+//! waits: it puts keys into queues and does no more. After a break the list is compared with the cache,
+//! so that handlers hear of deletions that the watch missed.
+
+mod cache;
+mod feed;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Api, Client};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use cache::{Cached, Change, Informer, Mark};
+
+/// One informer for each kind that a controller reads.
+#[derive(Default)]
+pub(crate) struct Informers {
+    pub(crate) pods: Arc<Informer<Pod>>,
+    pub(crate) replicasets: Arc<Informer<ReplicaSet>>,
+    pub(crate) deployments: Arc<Informer<Deployment>>,
+    pub(crate) services: Arc<Informer<Service>>,
+    pub(crate) slices: Arc<Informer<EndpointSlice>>,
+    pub(crate) endpoints: Arc<Informer<Endpoints>>,
+    pub(crate) namespaces: Arc<Informer<Namespace>>,
+    pub(crate) nodes: Arc<Informer<Node>>,
+    pub(crate) leases: Arc<Informer<Lease>>,
+    pub(crate) accounts: Arc<Informer<ServiceAccount>>,
+}
+
+impl Informers {
+    /// Starts all watches on `tasks`. Handlers must have been given before.
+    pub(crate) fn start(&self, client: &Client, tasks: &mut JoinSet<()>, token: &CancellationToken) {
+        start(&self.pods, client, tasks, token);
+        start(&self.replicasets, client, tasks, token);
+        start(&self.deployments, client, tasks, token);
+        start(&self.services, client, tasks, token);
+        start(&self.slices, client, tasks, token);
+        start(&self.endpoints, client, tasks, token);
+        start(&self.namespaces, client, tasks, token);
+        start(&self.nodes, client, tasks, token);
+        start(&self.leases, client, tasks, token);
+        start(&self.accounts, client, tasks, token);
+    }
+
+    /// Returns when every cache has been filled once.
+    pub(crate) async fn synced(&self) {
+        self.pods.synced().await;
+        self.replicasets.synced().await;
+        self.deployments.synced().await;
+        self.services.synced().await;
+        self.slices.synced().await;
+        self.endpoints.synced().await;
+        self.namespaces.synced().await;
+        self.nodes.synced().await;
+        self.leases.synced().await;
+        self.accounts.synced().await;
+    }
+}
+
+fn start<K: Cached>(informer: &Arc<Informer<K>>, client: &Client, tasks: &mut JoinSet<()>, token: &CancellationToken) {
+    tasks.spawn(feed::feed(Api::all(client.clone()), Arc::clone(informer), token.clone()));
+}

@@ -1,0 +1,123 @@
+//! The shape that all controllers share: keys come out of a queue, each is reconciled, failures come back later.
+//!
+//! A controller holds its queue; handlers of the informers feed it. Workers are owned and end with the token.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::events::Recorder;
+use crate::informers::Informers;
+use crate::queue::Queue;
+use crate::refusal::{Refusal, refusal, words};
+
+/// What every controller works with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) informers: Arc<Informers>,
+    pub(crate) events: Recorder,
+}
+
+/// A write or read that failed, and what it was for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    /// The API server refused or could not be reached.
+    #[error("{doing}: {}", words(source))]
+    Api {
+        /// What we were doing, for example `create pod`.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: kube::Error,
+    },
+    /// The object's own selector makes no sense.
+    #[error("read selector: {0}")]
+    Selector(#[from] coracle_api::selector::InvalidSelector),
+}
+
+impl ReconcileError {
+    /// For `map_err`: names what we were doing.
+    pub(crate) fn api(doing: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Api { doing, source }
+    }
+
+    /// Whether it only says that somebody else was faster, so that the next look will do.
+    fn is_race(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => {
+                matches!(refusal(source), Refusal::NotFound | Refusal::Conflict | Refusal::AlreadyExists)
+            }
+            Self::Selector(_) => false,
+        }
+    }
+}
+
+/// What follows a reconciliation that went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing, until something changes.
+    Done,
+    /// Another look when so much time has passed.
+    After(Duration),
+    /// Another look after the key's back-off: what we wait for gives no sign.
+    Retry,
+}
+
+/// A controller: a name, a queue, and what to do about a key.
+pub(crate) trait Controller: Send + Sync + 'static {
+    /// What names the unit of work.
+    type Key: Clone + Eq + Hash + Display + Send + Sync + 'static;
+    /// As it is called in logs.
+    const NAME: &'static str;
+    /// How many keys are worked on at once (kube-controller-manager's `--concurrent-…-syncs`).
+    const WORKERS: usize;
+
+    /// Where its keys wait.
+    fn queue(&self) -> &Queue<Self::Key>;
+
+    /// Brings the world of one key a step nearer to what it should be.
+    fn reconcile(&self, key: &Self::Key) -> impl Future<Output = Result<Next, ReconcileError>> + Send;
+}
+
+/// Starts the workers of a controller.
+pub(crate) fn start<C: Controller>(controller: &Arc<C>, tasks: &mut JoinSet<()>, token: &CancellationToken) {
+    for _ in 0..C::WORKERS {
+        let controller = Arc::clone(controller);
+        let token = token.clone();
+        tasks.spawn(async move {
+            while let Some(key) = token.run_until_cancelled(controller.queue().next()).await {
+                let span = info_span!("reconcile", controller = C::NAME, %key);
+                work(controller.as_ref(), &key).instrument(span).await;
+                controller.queue().done(&key);
+            }
+        });
+    }
+}
+
+async fn work<C: Controller>(controller: &C, key: &C::Key) {
+    let queue = controller.queue();
+    match controller.reconcile(key).await {
+        Ok(Next::Done) => queue.forget(key),
+        Ok(Next::After(delay)) => {
+            queue.forget(key);
+            queue.add_after(key.clone(), delay);
+        }
+        Ok(Next::Retry) => queue.add_failed(key.clone()),
+        Err(error) => {
+            if error.is_race() {
+                debug!(%error, "lost a race, will look again");
+            } else {
+                warn!(%error, "reconciliation failed, will try again");
+            }
+            queue.add_failed(key.clone());
+        }
+    }
+}
