@@ -1,7 +1,10 @@
 //! CPU: what a container has used, and the quota that it may not exceed.
 //!
-//! Every turn of a guest on a thread is measured by the thread's own CPU clock. A container with a limit that has
-//! used more than its share waits before its next turn; epochs keep a turn short, so the overdraft stays small.
+//! Every turn of a guest on a thread is measured. A container with a limit that has used more than its share waits
+//! before its next turn; epochs keep a turn short, so the overdraft stays small.
+//!
+//! Short turns are measured by the wall clock, which costs no system call; a guest whose last turn was long, and may
+//! thus have been interrupted by other threads, by the thread's own CPU clock.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +19,9 @@ use super::host::Host;
 
 /// How much unused quota a container may save up: the period of the kernel's CFS quota, for the same burst.
 const BURST: Duration = Duration::from_millis(100);
+
+/// A turn that is likely to share its thread's core with others before it ends. An HTTP request is far shorter.
+const LONG_TURN: Duration = Duration::from_millis(1);
 
 /// A container's CPU account, shared by its instances.
 pub(super) struct Cpu {
@@ -88,12 +94,13 @@ pub(super) struct Metered<T> {
     cpu: Arc<Cpu>,
     host: Arc<Host>,
     pause: Option<Pin<Box<Sleep>>>,
+    last_was_long: bool,
 }
 
 impl<T> Metered<T> {
     /// Meters `guest` on the account `cpu`.
     pub(super) fn new(guest: impl Future<Output = T> + Send + 'static, cpu: Arc<Cpu>, host: Arc<Host>) -> Self {
-        Self { guest: Box::pin(guest), cpu, host, pause: None }
+        Self { guest: Box::pin(guest), cpu, host, pause: None, last_was_long: false }
     }
 }
 
@@ -110,9 +117,12 @@ impl<T> Future for Metered<T> {
             }
         }
         let _turn = this.host.ticker().turn();
-        let before = thread_cpu();
+        let cpu_before = this.last_was_long.then(thread_cpu);
+        let start = std::time::Instant::now();
         let poll = this.guest.as_mut().poll(context);
-        this.cpu.charge(thread_cpu().saturating_sub(before));
+        let elapsed = start.elapsed();
+        this.last_was_long = elapsed >= LONG_TURN;
+        this.cpu.charge(cpu_before.map_or_else(|| nanos_of(elapsed), |before| thread_cpu().saturating_sub(before)));
         poll
     }
 }

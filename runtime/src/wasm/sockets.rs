@@ -38,7 +38,8 @@ macro_rules! forward {
 }
 use forward;
 
-/// Addresses a datagram socket remembers having been asked for: more peers than any guest talks to at once.
+/// Peers that a socket remembers: more than any guest talks to at once. Then it forgets them all, and each is
+/// looked up anew.
 const PEERS_MAX: usize = 256;
 
 /// What is kept of an instance's sockets beside wasmtime's own state, by the socket's number in the table.
@@ -54,8 +55,9 @@ pub(super) struct Sockets {
 struct Open {
     /// The pod's port it is bound to; freed with the socket.
     port: Option<Arc<dyn BoundPort>>,
-    /// What the guest asked to connect to: it is shown as the peer, though an endpoint answers.
-    asked: HashMap<SocketAddr, SocketAddr>,
+    /// By their real addresses, the peers as the guest knows them: the Service it asked for, though an endpoint
+    /// answers, and who sent it a datagram.
+    peers: HashMap<SocketAddr, SocketAddr>,
     /// It was accepted: a stop waits for its end.
     _in_flight: Option<InFlight>,
 }
@@ -116,17 +118,24 @@ impl PodSockets<'_> {
     /// Where a guest's connect really goes, by the network's choice and under its policy.
     fn connect_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
         let real = self.sockets.pod.attachment().connect(wanted).map_err(connect_error)?;
-        let asked = &mut self.socket(number).asked;
-        if real != wanted && (asked.len() < PEERS_MAX || asked.contains_key(&real)) {
-            asked.insert(real, wanted);
+        if real != wanted {
+            self.remember(number, real, wanted);
         }
         Ok(real)
     }
 
+    fn remember(&mut self, number: u32, real: SocketAddr, known_as: SocketAddr) {
+        let peers = &mut self.socket(number).peers;
+        if peers.len() >= PEERS_MAX && !peers.contains_key(&real) {
+            peers.clear();
+        }
+        peers.insert(real, known_as);
+    }
+
     /// The address as the guest knows it.
     fn shown(&self, number: u32, real: SocketAddr) -> SocketAddr {
-        let asked = self.sockets.open.get(&number).and_then(|open| open.asked.get(&real));
-        asked.copied().unwrap_or_else(|| self.sockets.pod.attachment().shown(real))
+        let known_as = self.sockets.open.get(&number).and_then(|open| open.peers.get(&real));
+        known_as.copied().unwrap_or_else(|| self.sockets.pod.attachment().shown(real))
     }
 
     fn forget(&mut self, number: u32) {

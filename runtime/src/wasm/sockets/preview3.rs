@@ -157,7 +157,13 @@ impl types::HostUdpSocketWithStore<State> for PodSocketsData {
         let number = socket.rep();
         let theirs = store.with_getter::<WasiSockets>(|state| state.sockets());
         let (data, real) = <WasiSockets as types::HostUdpSocketWithStore<State>>::receive(&theirs, socket).await?;
-        Ok((data, store.with(|mut access| access.get().shown03(number, real))))
+        let sender = store.with(|mut access| {
+            let mut view = access.get();
+            let sender = view.shown03(number, real);
+            view.remember(number, real.into(), sender.into());
+            sender
+        });
+        Ok((data, sender))
     }
 }
 

@@ -83,7 +83,11 @@ impl udp::HostIncomingDatagramStream for PodSockets<'_> {
         let number = self.socket_of(stream.rep());
         let mut datagrams = udp::HostIncomingDatagramStream::receive(&mut self.inner, stream, max)?;
         for datagram in &mut datagrams {
-            datagram.remote_address = self.shown(number, datagram.remote_address.into()).into();
+            let real = datagram.remote_address.into();
+            let sender = self.shown(number, real);
+            // An answer goes back to where the question came from, whatever its sender's address means elsewhere.
+            self.remember(number, real, sender);
+            datagram.remote_address = sender.into();
         }
         Ok(datagrams)
     }
@@ -133,11 +137,12 @@ impl PodSockets<'_> {
         if is_client { Ok(wanted) } else { self.bind_target(number, wanted) }
     }
 
-    /// Where a datagram really goes. The endpoint of a Service that was chosen first stays, as in a conntrack entry,
-    /// so that a connected socket may name its peer again.
+    /// Where a datagram really goes. A peer once known stays who it is, as in a conntrack entry: the endpoint of a
+    /// Service that was chosen first, or the sender of a datagram.
     pub(super) fn send_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
-        let asked = self.sockets.open.get(&number).map(|open| &open.asked);
-        let chosen = asked.and_then(|asked| asked.iter().find(|(_, to)| **to == wanted).map(|(real, _)| *real));
+        let peers = self.sockets.open.get(&number).map(|open| &open.peers);
+        let chosen =
+            peers.and_then(|peers| peers.iter().find(|(_, known_as)| **known_as == wanted).map(|(real, _)| *real));
         match chosen {
             Some(real) => Ok(real),
             None => self.connect_target(number, wanted),

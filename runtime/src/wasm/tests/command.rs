@@ -38,6 +38,30 @@ async fn a_command_ends_with_its_exit_code() {
 }
 
 #[tokio::test]
+async fn a_command_of_wasi_0_3_runs_too() {
+    let node = Node::new();
+    let run = |result: &str| {
+        wat::parse_str(format!(
+            r#"(component
+                (core module $m (func (export "run") (result i32) {result}))
+                (core instance $i (instantiate $m))
+                (type $run (func async (result (result))))
+                (func $f (type $run) (canon lift (core func $i "run")))
+                (instance $r (export "run" (func $f)))
+                (export "wasi:cli/run@0.3.0" (instance $r)))"#
+        ))
+        .unwrap()
+    };
+    assert_eq!(node.run(run("i32.const 0"), |_| {}).await, Outcome::Exited(0));
+    assert_eq!(node.run(run("i32.const 1"), |_| {}).await, Outcome::Exited(1));
+    assert!(matches!(node.run(run("unreachable"), |_| {}).await, Outcome::Trapped { .. }));
+    let mut spinner = node.start(run("(loop $ever (br $ever)) i32.const 0"), |_| {}).await;
+    until(|| spinner.usage().cpu > Duration::from_millis(20)).await;
+    spinner.kill();
+    assert_eq!(spinner.outcome().await, Outcome::Stopped);
+}
+
+#[tokio::test]
 async fn a_module_of_preview_1_prints_what_it_is_given() {
     let node = Node::new();
     let print = "(call $print (i32.const 1) (i32.const 100) (i32.const 6))

@@ -169,6 +169,27 @@ async fn outgoing_requests_go_where_the_network_says() {
 }
 
 #[tokio::test]
+async fn no_request_is_lost_while_instances_come_and_go() {
+    let node = Node::with(|config| {
+        (config.http.idle, config.http.instances) = (Duration::from_micros(200), 4);
+        config.http.requests_per_instance = 7;
+    });
+    let running = node.start(server(), |_| {}).await;
+    let real = node.loopback.real(80).unwrap();
+    let mut clients = JoinSet::new();
+    for _ in 0..16 {
+        clients.spawn(async move {
+            let mut client = Client::connect(real).await;
+            for _ in 0..100 {
+                assert_eq!(client.get("/").await.0, 200);
+            }
+        });
+    }
+    clients.join_all().await;
+    until(|| running.usage().memory_bytes == 0).await;
+}
+
+#[tokio::test]
 async fn a_client_may_speak_http_2() {
     let node = Node::new();
     let _running = node.start(server(), |_| {}).await;

@@ -1,7 +1,7 @@
 //! Sockets: a guest binds its pod's ports, finds Services by name, and connects where the network says.
 
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::*;
 
@@ -77,4 +77,22 @@ async fn a_stop_waits_for_an_accepted_connection() {
     assert!(early.is_err(), "{early:?}");
     running.kill();
     assert_eq!(running.outcome().await, Outcome::Stopped);
+}
+
+#[tokio::test]
+async fn a_guest_answers_datagrams_to_their_senders() {
+    let node = Node::new();
+    let _running = node.start(component(include_str!("guests/datagrams.wat"), "command"), |_| {}).await;
+    until(|| node.loopback.real(5353).is_some()).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect(node.loopback.real(5353).unwrap()).await.unwrap();
+    let mut echo = [0; 16];
+    let length = loop {
+        // The port is reserved a moment before the guest binds it; until then datagrams are refused or lost.
+        let _ = client.send(b"ping").await;
+        if let Ok(Ok(length)) = tokio::time::timeout(Duration::from_millis(20), client.recv(&mut echo)).await {
+            break length;
+        }
+    };
+    assert_eq!(&echo[..length], b"ping");
 }
