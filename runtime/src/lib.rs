@@ -1,5 +1,220 @@
-//! The node agent: pods as WebAssembly instances.
+//! The node agent: runs the pods that are bound to its node as WebAssembly, and says how they are.
+//!
+//! Invariant: it talks to the cluster through the API alone; what it needs of the network and of names it is given.
+//! It never decides which pods it has.
+//!
+//! Reading order: the life of a pod as a state machine ([`lifecycle`]), what performs it (`pods`), what a container
+//! is made of ([`images`], [`env`], [`volumes`], [`logs`], [`wasm`]), then the node as others see it.
+
+pub mod lifecycle;
+mod pods;
 
 pub mod images;
-pub mod lifecycle;
+
+pub mod downward;
+pub mod env;
+pub mod sources;
+pub mod volumes;
+
+pub mod logs;
 pub mod wasm;
+
+mod kubelet;
+mod node;
+mod query;
+mod speak;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::meet::{HttpService, PodNetwork, Resolver};
+use coracle_api::names::NodeName;
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use images::ImageStore;
+use kubelet::Kubelet;
+use logs::{Logs, Rotation};
+use node::{Keeper, Machine};
+use pods::{Records, Shared};
+use sources::Sources;
+use wasm::{Wasm, WasmError};
+
+pub use node::MachineError;
+
+/// How long to wait before a watch that broke off is begun anew.
+const WATCH_RETRY: Duration = Duration::from_millis(500);
+
+/// How long the node's side tasks may go on once its pods have ended: for the last events.
+const LAST_EVENTS: Duration = Duration::from_millis(200);
+
+/// What a node is called, where it keeps its things, and what it offers.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name of its Node object.
+    pub node_name: NodeName,
+    /// The machine's name, as the label `kubernetes.io/hostname`.
+    pub host_name: String,
+    /// The directory under which everything is kept.
+    pub data_dir: PathBuf,
+    /// The address at which the node is reached.
+    pub address: IpAddr,
+    /// The range of its pods' addresses, as in `spec.podCIDR`; empty if it is not known.
+    pub pod_cidr: String,
+    /// More labels for the Node object.
+    pub labels: BTreeMap<String, String>,
+    /// How many pods it takes at most; what the kernel allows if nothing is said.
+    pub pods_max: Option<u64>,
+    /// The version it reports as its kubelet's.
+    pub kubelet_version: String,
+    /// When the logs of containers are rotated.
+    pub log_rotation: Rotation,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_name: local_name(),
+            host_name: "localhost".to_owned(),
+            data_dir: PathBuf::from("."),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            pod_cidr: String::new(),
+            labels: BTreeMap::new(),
+            pods_max: None,
+            kubelet_version: "v1.37.0+coracle".to_owned(),
+            log_rotation: Rotation::default(),
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the text is a constant")]
+fn local_name() -> NodeName {
+    NodeName::new("localhost").expect("localhost is a subdomain")
+}
+
+/// What a node is given by the other components.
+pub struct Parts {
+    /// Gives pods their addresses.
+    pub network: Arc<dyn PodNetwork>,
+    /// Answers the names that guests look up.
+    pub resolver: Arc<dyn Resolver>,
+    /// The local image store.
+    pub images: Arc<ImageStore>,
+}
+
+/// Why a node cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A directory cannot be made or emptied.
+    #[error("cannot prepare the directory {path:?} of the node")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The host of guests cannot be built.
+    #[error(transparent)]
+    Wasm(#[from] WasmError),
+    /// The machine cannot be described.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+}
+
+/// A node agent, ready to run.
+pub struct Node {
+    shared: Arc<Shared>,
+    keeper: Keeper,
+    events: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Node {
+    /// Prepares the directories and the host of guests. What a former process left of its pods is deleted: it ended
+    /// with that process, and pods begin with empty directories. Asks nothing of the API yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a directory or the host of guests cannot be made.
+    // It has nothing to wait for so far; it is async as `build` of every component is.
+    #[allow(clippy::unused_async, reason = "every component is built in the same way")]
+    pub async fn build(client: Client, config: Config, parts: Parts) -> Result<Self, BuildError> {
+        let pods_dir = config.data_dir.join("pods");
+        let fault = |source| BuildError::Directory { path: pods_dir.clone(), source };
+        if pods_dir.exists() {
+            std::fs::remove_dir_all(&pods_dir).map_err(fault)?;
+        }
+        std::fs::create_dir_all(&pods_dir).map_err(fault)?;
+        let machine = Machine::read(&config.data_dir, config.pods_max)?;
+        let wasm = Wasm::new(wasm::Config::new(config.data_dir.join("compiled")))?;
+        let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
+        let shared = Shared {
+            client: client.clone(),
+            node: config.node_name.clone(),
+            host_ip: config.address,
+            allocatable: machine.allocatable(),
+            images: Arc::clone(&parts.images),
+            wasm,
+            network: parts.network,
+            resolver: parts.resolver,
+            sources: Sources::new(client.clone()),
+            logs: Logs::new(config.data_dir.join("logs"), config.log_rotation),
+            speaker: speaker.clone(),
+            pods_dir,
+            records: Records::default(),
+        };
+        let keeper = Keeper {
+            client,
+            name: config.node_name,
+            host_name: config.host_name,
+            address: config.address,
+            labels: config.labels,
+            pod_cidr: config.pod_cidr,
+            version: config.kubelet_version,
+            data_dir: config.data_dir,
+            machine,
+            images: parts.images,
+            speaker,
+        };
+        Ok(Self { shared: Arc::new(shared), keeper, events: Box::pin(events) })
+    }
+
+    /// The node's own API, by which the API server reaches the logs of its containers.
+    #[must_use]
+    pub fn kubelet(&self) -> Arc<dyn HttpService> {
+        Arc::new(Kubelet { logs: self.shared.logs.clone(), records: self.shared.records.clone() })
+    }
+
+    /// Runs the node until `stop`. Then its containers are drained; their pods run again when the node does.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { shared, keeper, events } = self;
+        let sources = shared.sources.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(events);
+        tasks.spawn(async move { sources.run().await });
+        tasks.spawn(keeper.run(stop.clone()));
+        pods::run(Arc::clone(&shared), stop).await;
+        shared.wasm.shutdown();
+        drop(shared);
+        // Events that are still queued are worth a moment, and no more.
+        let last = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_EVENTS, last).await.is_err() {
+            tasks.abort_all();
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |e| e.source()).fold(error.to_string(), |mut text, cause| {
+        let cause = cause.to_string();
+        // Some errors already say their cause.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        text
+    })
+}

@@ -16,11 +16,13 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::query::Query;
+
 use super::manifest::Manifest;
 use super::upload::{Session, hex};
 use super::{ImageStore, MANIFEST_BYTES_MAX, Reference};
 use answer::Refusal;
-use route::{Query, Route};
+use route::Route;
 
 /// How many bytes of a blob are read and sent at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -72,7 +74,7 @@ impl ImageStore {
         let mut names: Vec<String> = self.list().into_iter().filter_map(|i| repository_of(&i.name)).collect();
         names.sort();
         names.dedup();
-        answer::json(&json!({ "repositories": query.page(names) }))
+        answer::json(&json!({ "repositories": route::page(query, names) }))
     }
 
     fn tags(&self, repository: &str, query: &Query) -> Result<HttpResponse, Refusal> {
@@ -87,7 +89,7 @@ impl ImageStore {
             return Err(Refusal::NameUnknown(repository.to_owned()));
         }
         tags.sort();
-        Ok(answer::json(&json!({ "name": repository, "tags": query.page(tags) })))
+        Ok(answer::json(&json!({ "name": repository, "tags": route::page(query, tags) })))
     }
 
     async fn get_manifest(&self, reference: &Reference, method: &Method) -> Result<HttpResponse, Refusal> {

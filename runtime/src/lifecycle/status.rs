@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub use conditions::is_own_condition;
+
 use super::container::{Container, State};
 use super::{Lifecycle, Stage, Verdict};
 

@@ -6,6 +6,8 @@ use expect_test::{Expect, expect};
 use k8s_openapi::api::core::v1::PodStatus;
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
@@ -84,7 +86,7 @@ fn check(plan: Plan, events: Vec<(i64, Event)>, expected: &Expect) {
         let (next, effects) = life.step(event, at(second));
         life = next;
         let effects: Vec<String> = effects.iter().map(effect).collect();
-        lines += &format!("{second:>4} {} → {}\n", summary(&life), effects.join(", "));
+        lines += &format!("{second}s {} → {}\n", summary(&life), effects.join(", "));
     }
     expected.assert_eq(&lines);
 }
@@ -101,11 +103,11 @@ fn a_server_starts_runs_and_is_deleted() {
             (51, ended(0, 1, 0)),
         ],
         &expect![[r#"
-               0 Pending [ContainerCreating×0] → prepare
-               0 Pending [ContainerCreating×0] → start 0.1
-               0 Running [running+×0] → 
-              50 Running [running+×0] → say Killing, stop 0.1
-              51 Succeeded [Completed/0×0] → remove
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running+×0] → 
+            50s Running [running+×0] → say Killing, stop 0.1
+            51s Succeeded [Completed/0×0] → remove
         "#]],
     );
 }
@@ -130,19 +132,19 @@ fn a_crashing_container_backs_off_longer_and_longer() {
             (700, ended(0, 4, 1)),
         ],
         &expect![[r#"
-               0 Pending [ContainerCreating×0] → prepare
-               0 Pending [ContainerCreating×0] → start 0.1
-               0 Running [running+×0] → 
-               1 Running [ContainerCreating×1] → start 0.2
-               1 Running [running+×1] → 
-               2 Running [CrashLoopBackOff×1] → say BackOff
-              11 Running [CrashLoopBackOff×1] → 
-              12 Running [ContainerCreating×2] → start 0.3
-              12 Running [running+×2] → 
-              13 Running [CrashLoopBackOff×2] → say BackOff
-              33 Running [ContainerCreating×3] → start 0.4
-              33 Running [running+×3] → 
-             700 Running [ContainerCreating×4] → start 0.5
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running+×0] → 
+            1s Running [ContainerCreating×1] → start 0.2
+            1s Running [running+×1] → 
+            2s Running [CrashLoopBackOff×1] → say BackOff
+            11s Running [CrashLoopBackOff×1] → 
+            12s Running [ContainerCreating×2] → start 0.3
+            12s Running [running+×2] → 
+            13s Running [CrashLoopBackOff×2] → say BackOff
+            33s Running [ContainerCreating×3] → start 0.4
+            33s Running [running+×3] → 
+            700s Running [ContainerCreating×4] → start 0.5
         "#]],
     );
 }
@@ -175,13 +177,13 @@ fn init_containers_run_in_order_and_a_failure_ends_a_pod_that_never_restarts() {
             (3, Event::Delete { grace: Duration::ZERO }),
         ],
         &expect![[r#"
-               0 Pending [PodInitializing×0 PodInitializing×0 PodInitializing×0] → prepare
-               0 Pending [PodInitializing×0 PodInitializing×0 PodInitializing×0] → start 0.1
-               0 Pending [running×0 PodInitializing×0 PodInitializing×0] → 
-               1 Pending [Completed/0+×0 PodInitializing×0 PodInitializing×0] → start 1.1
-               1 Pending [Completed/0+×0 running×0 PodInitializing×0] → 
-               2 Failed [Completed/0+×0 Error/7×0 PodInitializing×0] → 
-               3 Failed [Completed/0+×0 Error/7×0 PodInitializing×0] → remove
+            0s Pending [PodInitializing×0 PodInitializing×0 PodInitializing×0] → prepare
+            0s Pending [PodInitializing×0 PodInitializing×0 PodInitializing×0] → start 0.1
+            0s Pending [running×0 PodInitializing×0 PodInitializing×0] → 
+            1s Pending [Completed/0+×0 PodInitializing×0 PodInitializing×0] → start 1.1
+            1s Pending [Completed/0+×0 running×0 PodInitializing×0] → 
+            2s Failed [Completed/0+×0 Error/7×0 PodInitializing×0] → 
+            3s Failed [Completed/0+×0 Error/7×0 PodInitializing×0] → remove
         "#]],
     );
 }
@@ -202,13 +204,13 @@ fn a_missing_image_waits_and_is_retried_at_once_when_it_arrives() {
             (12, started(0, 3)),
         ],
         &expect![[r#"
-               0 Pending [ContainerCreating×0] → prepare
-               0 Pending [ContainerCreating×0] → start 0.1
-               0 Pending [ErrImagePull×0] → say Failed, say Failed
-              10 Pending [ContainerCreating×0] → start 0.2
-              10 Pending [ImagePullBackOff×0] → say BackOff, say Failed
-              12 Pending [ContainerCreating×0] → start 0.3
-              12 Running [running+×0] → 
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Pending [ErrImagePull×0] → say Failed, say Failed
+            10s Pending [ContainerCreating×0] → start 0.2
+            10s Pending [ImagePullBackOff×0] → say BackOff, say Failed
+            12s Pending [ContainerCreating×0] → start 0.3
+            12s Running [running+×0] → 
         "#]],
     );
 }
@@ -228,14 +230,14 @@ fn what_does_not_stop_is_killed_after_the_grace_period() {
             (36, started(0, 9)),
         ],
         &expect![[r#"
-               0 Pending [ContainerCreating×0] → prepare
-               0 Pending [ContainerCreating×0] → start 0.1
-               0 Running [running+×0] → 
-               5 Running [running+×0] → say Killing, stop 0.1
-              34 Running [running+×0] → 
-              35 Running [running+×0] → kill 0.1
-              35 Failed [Error/137×0] → remove
-              36 Failed [Error/137×0] → kill 0.9
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running+×0] → 
+            5s Running [running+×0] → say Killing, stop 0.1
+            34s Running [running+×0] → 
+            35s Running [running+×0] → kill 0.1
+            35s Failed [Error/137×0] → remove
+            36s Failed [Error/137×0] → kill 0.9
         "#]],
     );
 }

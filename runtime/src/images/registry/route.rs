@@ -1,6 +1,10 @@
-//! The paths and queries of the distribution API, parsed.
+//! The paths of the distribution API, parsed.
+//!
+//! It knows their shape only: whether names and digests are well formed is checked where they are used.
 
 use http::Request;
+
+use crate::query::{Query, decoded};
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,39 +47,17 @@ impl Route {
     }
 }
 
-/// The parameters of a query.
-#[derive(Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    pub(super) fn parse(text: &str) -> Self {
-        let pair = |p: &str| p.split_once('=').map(|(k, v)| (decoded(k), decoded(v)));
-        Self(text.split('&').filter_map(pair).collect())
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
-    }
-
-    /// The page of a sorted list that `n` and `last` ask for.
-    pub(super) fn page(&self, items: Vec<String>) -> Vec<String> {
-        let count = self.get("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-        let last = self.get("last").unwrap_or_default();
-        items.into_iter().filter(|i| i.as_str() > last).take(count).collect()
-    }
+/// The page of a sorted list that `n` and `last` ask for.
+pub(super) fn page(query: &Query, items: Vec<String>) -> Vec<String> {
+    let count = query.get("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let last = query.get("last").unwrap_or_default();
+    items.into_iter().filter(|i| i.as_str() > last).take(count).collect()
 }
 
 /// The first number of `Content-Range: 0-9`.
 pub(super) fn chunk_start(head: &Request<()>) -> Option<u64> {
     let range = head.headers().get(http::header::CONTENT_RANGE)?.to_str().ok()?;
     range.trim_start_matches("bytes ").split('-').next()?.parse().ok()
-}
-
-/// Text without its percent signs: in this API only `:`, `/` and `@` come escaped.
-fn decoded(text: &str) -> String {
-    [("%3A", ":"), ("%3a", ":"), ("%2F", "/"), ("%2f", "/"), ("%40", "@")]
-        .iter()
-        .fold(text.to_owned(), |t, (from, to)| t.replace(from, to))
 }
 
 #[cfg(test)]

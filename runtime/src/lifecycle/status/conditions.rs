@@ -13,6 +13,12 @@ use super::containers::is_ready;
 /// The conditions that are ours to set.
 const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
 
+/// Whether the condition of this type is the node's to set; the others belong to whoever wrote them.
+#[must_use]
+pub fn is_own_condition(type_: &str) -> bool {
+    OURS.contains(&type_)
+}
+
 /// Why a condition is not true.
 struct No {
     reason: &'static str,
@@ -36,7 +42,7 @@ pub(super) fn conditions(life: &Lifecycle, around: Surroundings<'_>, now: Timest
             condition(type_, answer, old, around.generation, now)
         })
         .collect();
-    all.extend(before.iter().filter(|c| !OURS.contains(&c.type_.as_str())).cloned());
+    all.extend(before.iter().filter(|c| !is_own_condition(&c.type_)).cloned());
     all
 }
 

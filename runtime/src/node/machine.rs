@@ -1,0 +1,139 @@
+//! This machine: what it has, and how it is at the moment. Read from the system, never guessed.
+
+use std::path::{Path, PathBuf};
+
+use crate::downward::Allocatable;
+
+/// Kept from pods, so that the node itself and the machine's owner have room (the kubelet's eviction threshold).
+const MEMORY_RESERVED: u64 = 100 * 1024 * 1024;
+
+/// A disk with less room than this counts as full: images, logs and the store must still be written.
+const DISK_FREE_MIN: u64 = 256 * 1024 * 1024;
+
+/// Maps of the process that are not for pods: its own threads, libraries and files.
+const MAPS_RESERVED: u64 = 5000;
+
+/// Maps that one WebAssembly instance takes at most. Beyond the kernel's limit the process aborts.
+const MAPS_PER_POD: u64 = 7;
+
+/// The kernel's own default for the number of maps, where it cannot be read.
+const MAPS_DEFAULT: u64 = 65_530;
+
+/// Why the machine cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The data directory's disk cannot be asked how large it is.
+    #[error("cannot ask how large the disk of {path:?} is")]
+    Disk {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What the machine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Machine {
+    pub(crate) cpus: u64,
+    pub(crate) memory: u64,
+    pub(crate) disk: u64,
+    pub(crate) pods: u64,
+    pub(crate) kernel: String,
+    pub(crate) os_image: String,
+    pub(crate) machine_id: String,
+    pub(crate) boot_id: String,
+}
+
+impl Machine {
+    /// Describes the machine; `pods` bounds how many it takes, below what the kernel allows.
+    pub(crate) fn read(data_dir: &Path, pods: Option<u64>) -> Result<Self, MachineError> {
+        let disk = rustix::fs::statvfs(data_dir)
+            .map_err(|e| MachineError::Disk { path: data_dir.to_owned(), source: e.into() })?;
+        let info = rustix::system::sysinfo();
+        let possible = pods_possible(number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPS_DEFAULT));
+        Ok(Self {
+            cpus: std::thread::available_parallelism().map_or(1, |n| u64::try_from(n.get()).unwrap_or(1)),
+            #[allow(clippy::useless_conversion, reason = "the type differs between architectures")]
+            memory: u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit)),
+            disk: disk.f_blocks.saturating_mul(disk.f_frsize),
+            pods: pods.map_or(possible, |p| p.min(possible)),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            os_image: text_in("/etc/os-release").map(|t| pretty_name(&t)).unwrap_or_default(),
+            machine_id: text_in("/etc/machine-id").unwrap_or_default(),
+            boot_id: text_in("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
+        })
+    }
+
+    /// What pods may have of it.
+    pub(crate) fn allocatable(&self) -> Allocatable {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Allocatable {
+            cpu_millis: signed(self.cpus.saturating_mul(1000)),
+            memory: signed(self.memory.saturating_sub(MEMORY_RESERVED)),
+            ephemeral_storage: signed(self.disk.saturating_sub(self.disk / 10)),
+        }
+    }
+}
+
+/// How the machine is at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub(crate) short_of_memory: bool,
+    pub(crate) short_of_disk: bool,
+}
+
+/// Asks the system; what it does not tell counts as well.
+pub(crate) fn health(data_dir: &Path) -> Health {
+    let available = text_in("/proc/meminfo").and_then(|t| available_memory(&t));
+    let free = rustix::fs::statvfs(data_dir).ok().map(|d| d.f_bavail.saturating_mul(d.f_frsize));
+    Health {
+        short_of_memory: available.is_some_and(|a| a < MEMORY_RESERVED),
+        short_of_disk: free.is_some_and(|f| f < DISK_FREE_MIN),
+    }
+}
+
+fn pods_possible(maps: u64) -> u64 {
+    maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_POD
+}
+
+fn text_in(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned())
+}
+
+fn number_in(path: &str) -> Option<u64> {
+    text_in(path)?.parse().ok()
+}
+
+fn pretty_name(os_release: &str) -> String {
+    let line = os_release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
+    line.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+fn available_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_files_are_understood() {
+        assert_eq!(
+            pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
+        assert_eq!(available_memory("MemTotal: 5 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(pods_possible(65_530), 8647);
+        assert_eq!(pods_possible(10), 0);
+    }
+
+    #[test]
+    fn this_machine_has_something_to_offer() {
+        let machine = Machine::read(Path::new("/"), Some(110)).unwrap();
+        assert!(machine.cpus > 0 && machine.memory > 0 && machine.disk > 0 && machine.pods <= 110);
+    }
+}

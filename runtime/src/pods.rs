@@ -1,0 +1,156 @@
+//! The pods of this node: one watch says which they are, and each has a worker of its own, by uid.
+//!
+//! Invariant: a uid has at most one worker, which lives until the object is gone from the API, so that late news of a
+//! pod never makes a second one.
+
+mod launch;
+mod probe;
+mod publish;
+mod records;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use coracle_api::meet::{PodNetwork, Resolver};
+use coracle_api::names::NodeName;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::downward::Allocatable;
+use crate::images::ImageStore;
+use crate::logs::Logs;
+use crate::sources::Sources;
+use crate::speak::Speaker;
+use crate::wasm::Wasm;
+
+pub(crate) use records::Records;
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) node: NodeName,
+    pub(crate) host_ip: IpAddr,
+    pub(crate) allocatable: Allocatable,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) wasm: Wasm,
+    pub(crate) network: Arc<dyn PodNetwork>,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) sources: Sources,
+    pub(crate) logs: Logs,
+    pub(crate) speaker: Speaker,
+    pub(crate) pods_dir: PathBuf,
+    pub(crate) records: Records,
+}
+
+/// What a worker is told of its pod.
+#[derive(Debug, Clone)]
+enum News {
+    /// The object as it is now.
+    Is(Arc<Pod>),
+    /// There is no object any more.
+    Gone,
+}
+
+/// Runs the pods of this node until `stop`; then drains them and returns.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let api: Api<Pod> = Api::all(shared.client.clone());
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", shared.node));
+    let mut pods = Pods { shared, stop: stop.clone(), workers: BTreeMap::new(), tasks: JoinSet::new(), listed: None };
+    pods.follow(std::pin::pin!(watcher(api, config)), &stop).await;
+    while let Some(ended) = pods.tasks.join_next().await {
+        pods.ended(ended);
+    }
+}
+
+struct Pods {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    workers: BTreeMap<String, watch::Sender<News>>,
+    tasks: JoinSet<String>,
+    /// The uids of a list that is being received.
+    listed: Option<BTreeSet<String>>,
+}
+
+impl Pods {
+    async fn follow<S>(&mut self, mut events: S, stop: &CancellationToken)
+    where
+        S: Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Unpin,
+    {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.take(event),
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "the watch on pods broke off and begins anew");
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            () = tokio::time::sleep(crate::WATCH_RETRY) => {}
+                        }
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, event: watcher::Event<Pod>) {
+        match event {
+            watcher::Event::Init => self.listed = Some(BTreeSet::new()),
+            watcher::Event::InitApply(pod) => {
+                if let (Some(listed), Some(uid)) = (&mut self.listed, &pod.metadata.uid) {
+                    listed.insert(uid.clone());
+                }
+                self.offer(pod);
+            }
+            watcher::Event::InitDone => self.listed_all(),
+            watcher::Event::Apply(pod) => self.offer(pod),
+            watcher::Event::Delete(pod) => {
+                if let Some(worker) = pod.metadata.uid.as_ref().and_then(|uid| self.workers.get(uid)) {
+                    worker.send_replace(News::Gone);
+                }
+            }
+        }
+    }
+
+    fn listed_all(&mut self) {
+        let listed = self.listed.take().unwrap_or_default();
+        for (_, worker) in self.workers.iter().filter(|(uid, _)| !listed.contains(*uid)) {
+            worker.send_replace(News::Gone);
+        }
+        let known = |uid: &str| listed.contains(uid) || self.workers.contains_key(uid);
+        self.shared.logs.sweep(known);
+    }
+
+    fn offer(&mut self, pod: Pod) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let pod = Arc::new(pod);
+        if let Some(worker) = self.workers.get(&uid) {
+            worker.send_replace(News::Is(pod));
+            return;
+        }
+        let (sender, news) = watch::channel(News::Is(Arc::clone(&pod)));
+        self.workers.insert(uid.clone(), sender);
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        self.tasks.spawn(async move {
+            worker::Worker::new(shared, pod, news).run(stop).await;
+            uid
+        });
+    }
+
+    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => drop(self.workers.remove(&uid)),
+            Err(error) => tracing::error!(%error, "the worker of a pod broke down"),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One run of a container: from its image to its end.
+//!
+//! It reports what happens, and is told to stop or to be killed at any moment, also while it is still starting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::event::Kind;
+use coracle_api::meet::Attachment;
+use coracle_api::quantity;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::probe;
+use crate::downward::Facts;
+use crate::env::{self, Given};
+use crate::images::{Image, Missing, Reference};
+use crate::lifecycle::{End, Event, Problem, Run, Slot};
+use crate::logs::{ContainerLog, Output, Place};
+use crate::volumes::{PodDir, prepare_root};
+use crate::wasm::{Launch, LoadError, Outcome, Program, Running, Shape, StartError};
+
+/// A compilation that takes longer than this is worth an event.
+const COMPILING_IS_SAID: Duration = Duration::from_millis(200);
+
+/// The port on which an HTTP program is served whose container names none.
+const HTTP_PORT: u16 = 80;
+
+/// The exit code of a container that could not be run (Docker's).
+const CANNOT_RUN: i32 = 128;
+
+/// What to run.
+pub(super) struct Order {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pod: Arc<Pod>,
+    /// The container as events refer to it.
+    pub(super) field: Option<String>,
+    pub(super) container: Container,
+    pub(super) attachment: Arc<dyn Attachment>,
+    pub(super) dir: PodDir,
+    pub(super) slot: Slot,
+    pub(super) run: Run,
+    pub(super) restarts: u32,
+    pub(super) stop: CancellationToken,
+    pub(super) kill: CancellationToken,
+    pub(super) reports: mpsc::Sender<Event>,
+}
+
+/// Why a container did not start.
+enum Failure {
+    /// It may be tried again.
+    Problem(Problem),
+    /// It counts as a run that ended.
+    End(End),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// A container that has started.
+struct Started {
+    running: Running,
+    shape: Shape,
+    log: Arc<ContainerLog>,
+}
+
+/// Runs the container to its end, reporting what happens.
+pub(super) async fn run(order: Order) {
+    let (slot, run) = (order.slot, order.run);
+    let started = tokio::select! {
+        () = order.kill.cancelled() => return,
+        started = order.start() => started,
+    };
+    let last = match started {
+        Err(Failure::Problem(problem)) => Event::StartFailed { slot, run, problem },
+        Err(Failure::End(end)) => Event::Ended { slot, run, end },
+        Ok(started) => Event::Ended { slot, run, end: order.attend(started).await },
+    };
+    order.report(last).await;
+}
+
+impl Order {
+    async fn report(&self, event: Event) {
+        // Nobody listens when the worker has ended, and then nobody needs to know.
+        let _ = self.reports.send(event).await;
+    }
+
+    fn say(&self, kind: Kind, reason: &str, message: String) {
+        self.shared.speaker.pod(&self.pod, self.field.clone(), kind, reason, message);
+    }
+
+    async fn start(&self) -> Result<Started, Failure> {
+        let name = self.container.image.as_deref().unwrap_or_default();
+        let reference: Reference =
+            name.parse().map_err(|e: crate::images::InvalidReference| Problem::InvalidImageName(e.to_string()))?;
+        let image = self.find(name, &reference)?;
+        let (given, program) = tokio::join!(self.given(reference.base_name()), self.load(name, &image));
+        let (given, program) = (given?, program?);
+        let log = self.begin_log()?;
+        match self.launch(given, program, &log).await {
+            Ok((running, shape)) => {
+                let id = uuid::Uuid::new_v4().simple().to_string();
+                let event = Event::Started { slot: self.slot, run: self.run, id, image_id: image.id };
+                self.report(event).await;
+                self.say(Kind::Normal, "Started", format!("Started container {}", self.container.name));
+                Ok(Started { running, shape, log })
+            }
+            Err(failure) => {
+                self.shared.logs.end(&self.place(), &log);
+                Err(failure)
+            }
+        }
+    }
+
+    /// The image in the local store, as the pull policy allows.
+    fn find(&self, name: &str, reference: &Reference) -> Result<Image, Problem> {
+        let never = self.container.image_pull_policy.as_deref() == Some("Never");
+        match self.shared.images.find(reference) {
+            Ok(image) => {
+                let message = format!("Container image {name:?} already present on machine");
+                self.say(Kind::Normal, "Pulled", message);
+                Ok(image)
+            }
+            Err(Missing::NotFound { .. }) if never => Err(Problem::ErrImageNeverPull(format!(
+                "Container image {name:?} is not present with pull policy of Never"
+            ))),
+            Err(missing @ Missing::NotFound { .. }) => {
+                self.say(Kind::Normal, "Pulling", format!("Pulling image {name:?}"));
+                Err(Problem::ErrImagePull(missing.to_string()))
+            }
+            Err(missing @ Missing::NotWasm { .. }) => Err(Problem::InvalidImage(missing.to_string())),
+        }
+    }
+
+    async fn given(&self, program: &str) -> Result<Given, Problem> {
+        let config = |message| Problem::CreateContainerConfigError(message);
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        let wanted = env::references(&self.container);
+        let fetched =
+            self.shared.sources.fetch(namespace, &wanted).await.map_err(|e| config(crate::with_causes(&e)))?;
+        let facts = Facts {
+            pod: &self.pod,
+            pod_ip: self.attachment.ip(),
+            host_ip: self.shared.host_ip,
+            allocatable: self.shared.allocatable,
+        };
+        env::given(&self.container, program, &facts, &fetched).map_err(|e| config(e.to_string()))
+    }
+
+    async fn load(&self, name: &str, image: &Image) -> Result<Arc<Program>, Problem> {
+        let path = image.path.clone();
+        let mut load = std::pin::pin!(self.shared.wasm.load(&image.layer, move || std::fs::read(path)));
+        let loaded = match tokio::time::timeout(COMPILING_IS_SAID, &mut load).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                let message = format!("Compiling image {name:?} ({} bytes); the result is kept", image.size);
+                self.say(Kind::Normal, "Compiling", message);
+                load.await
+            }
+        };
+        loaded.map_err(|error| match error {
+            LoadError::InvalidImage { message } => Problem::InvalidImage(message),
+            other => Problem::CreateContainerError(crate::with_causes(&other)),
+        })
+    }
+
+    fn place(&self) -> Place {
+        let meta = &self.pod.metadata;
+        let text = |s: &Option<String>| s.clone().unwrap_or_default();
+        Place {
+            namespace: text(&meta.namespace),
+            pod: text(&meta.name),
+            uid: text(&meta.uid),
+            container: self.container.name.clone(),
+        }
+    }
+
+    fn begin_log(&self) -> Result<Arc<ContainerLog>, Problem> {
+        let cannot = |e| Problem::CreateContainerError(format!("cannot begin the container's log: {e}"));
+        self.shared.logs.begin(&self.place(), self.restarts).map_err(cannot)
+    }
+
+    async fn launch(
+        &self,
+        given: Given,
+        program: Arc<Program>,
+        log: &Arc<ContainerLog>,
+    ) -> Result<(Running, Shape), Failure> {
+        let directories = prepare_root(&self.dir, &self.pod, &self.container)
+            .map_err(|e| Problem::CreateContainerError(crate::with_causes(&e)))?;
+        let limit = |resource: &str| {
+            let limits = self.container.resources.as_ref().and_then(|r| r.limits.as_ref());
+            limits.and_then(|l| l.get(resource)).map(|q| q.0.clone())
+        };
+        let shape = program.shape();
+        let launch = Launch {
+            args: given.args,
+            env: given.env,
+            directories,
+            working_dir: self.container.working_dir.clone().filter(|d| !d.is_empty()),
+            stdout: Arc::new(Output::stdout(log)),
+            stderr: Arc::new(Output::stderr(log)),
+            memory_limit: limit("memory").and_then(|q| u64::try_from(quantity::units(&q).ok()?).ok()),
+            cpu_limit: limit("cpu").and_then(|q| u32::try_from(quantity::millis(&q).ok()?).ok()),
+            attachment: Arc::clone(&self.attachment),
+            resolver: Arc::clone(&self.shared.resolver),
+            namespace: self.pod.metadata.namespace.clone().unwrap_or_default(),
+            http_port: http_port(&self.container),
+        };
+        self.say(Kind::Normal, "Created", format!("Created container: {}", self.container.name));
+        let running = self.shared.wasm.start(program, launch).await.map_err(|error| self.cannot_start(&error))?;
+        Ok((running, shape))
+    }
+
+    fn cannot_start(&self, error: &StartError) -> Failure {
+        let message = crate::with_causes(error);
+        match error {
+            StartError::Port { .. } | StartError::Full => {
+                self.say(Kind::Warning, "Failed", format!("Error: {message}"));
+                let reason = "ContainerCannotRun".to_owned();
+                Failure::End(End { code: CANNOT_RUN, reason, message: Some(message) })
+            }
+            StartError::Directory { .. } | StartError::ShuttingDown => {
+                Failure::Problem(Problem::CreateContainerError(message))
+            }
+        }
+    }
+
+    /// Attends a running container: probes it, writes its log, stops it when told to. Returns how it ended.
+    async fn attend(&self, started: Started) -> End {
+        let Started { mut running, shape, log } = started;
+        let control = running.control();
+        let mut killed = false;
+        let outcome = {
+            let mut outcome = std::pin::pin!(running.outcome());
+            let mut aside = std::pin::pin!(async { tokio::join!(log.write_behind(), probe::probe(self)) });
+            let (mut told, mut done) = (false, false);
+            loop {
+                tokio::select! {
+                    outcome = &mut outcome => break outcome,
+                    () = self.kill.cancelled(), if !killed => { killed = true; control.kill(); }
+                    () = self.stop.cancelled(), if !told => { told = true; control.stop(); }
+                    _ = &mut aside, if !done => done = true,
+                }
+            }
+        };
+        self.shared.logs.end(&self.place(), &log);
+        end_of(outcome, shape, killed)
+    }
+}
+
+/// How an outcome shows in the container's status.
+fn end_of(outcome: Outcome, shape: Shape, killed: bool) -> End {
+    let code = outcome.exit_code();
+    let error = |code, message| End { code, reason: "Error".to_owned(), message };
+    match outcome {
+        Outcome::Exited(code) => End::exited(code),
+        Outcome::Trapped { message } => error(code, Some(message)),
+        Outcome::OutOfMemory => End { code, reason: "OOMKilled".to_owned(), message: None },
+        Outcome::Stopped if killed => error(137, None),
+        // A server that was drained has done all it had to do.
+        Outcome::Stopped => match shape {
+            Shape::Http => End::exited(0),
+            Shape::Command => error(code, None),
+        },
+    }
+}
+
+/// The first port that the container names.
+pub(super) fn http_port(container: &Container) -> u16 {
+    let first = container.ports.iter().flatten().next();
+    first.and_then(|p| u16::try_from(p.container_port).ok()).unwrap_or(HTTP_PORT)
+}
+
+/// The fields of a spec that mean something to a container of Linux and nothing here.
+pub(super) fn left_out(spec: &PodSpec) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut add = |set: bool, field: String| {
+        if set {
+            all.push(field);
+        }
+    };
+    let on = |flag: Option<bool>| flag == Some(true);
+    add(on(spec.host_network), "spec.hostNetwork".to_owned());
+    add(on(spec.host_pid), "spec.hostPID".to_owned());
+    add(on(spec.host_ipc), "spec.hostIPC".to_owned());
+    add(on(spec.share_process_namespace), "spec.shareProcessNamespace".to_owned());
+    add(spec.runtime_class_name.is_some(), "spec.runtimeClassName".to_owned());
+    add(spec.ephemeral_containers.as_ref().is_some_and(|c| !c.is_empty()), "spec.ephemeralContainers".to_owned());
+    for c in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        let field = |name: &str| format!("{name} of container {}", c.name);
+        let security = c.security_context.as_ref();
+        add(security.is_some_and(|s| on(s.privileged)), field("securityContext.privileged"));
+        add(security.is_some_and(|s| s.capabilities.as_ref().is_some_and(|c| c.add.is_some())), field("capabilities"));
+        add(c.lifecycle.is_some(), field("lifecycle"));
+        add(c.volume_devices.as_ref().is_some_and(|d| !d.is_empty()), field("volumeDevices"));
+        add(on(c.stdin), field("stdin"));
+        let probes = [&c.startup_probe, &c.readiness_probe, &c.liveness_probe];
+        let unknown = probes.into_iter().flatten().any(|p| p.exec.is_some() || p.grpc.is_some());
+        add(unknown, field("exec and grpc probes (they count as passed)"));
+    }
+    let projected = spec.volumes.iter().flatten().filter_map(|v| Some((v, v.projected.as_ref()?)));
+    for (volume, projected) in projected {
+        let other = projected.sources.iter().flatten().any(|s| {
+            s.service_account_token.is_some() || s.cluster_trust_bundle.is_some() || s.pod_certificate.is_some()
+        });
+        add(other, format!("tokens and certificates in volume {}", volume.name));
+    }
+    all
+}

@@ -1,0 +1,478 @@
+//! The worker of one pod: performs what its [`Lifecycle`] wants, and tells it what came of it.
+//!
+//! It decides nothing itself. It returns when the object is gone from the API, or when the node stops.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::clock;
+use coracle_api::event::Kind;
+use coracle_api::meet::{Attachment, PodSlot};
+use coracle_api::names::{NamespacedName, Uid};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use kube::Api;
+use kube::api::{DeleteParams, Preconditions};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::launch::{self, Order};
+use super::publish::Publisher;
+use super::records::Record;
+use super::{News, Shared};
+use crate::downward::Facts;
+use crate::images::Reference;
+use crate::lifecycle::{
+    Effect, Event, Lifecycle, Plan, Problem, Run, Slot, Surroundings, is_own_condition, qos_class, status,
+};
+use crate::sources::{Change, Source};
+use crate::{env, volumes};
+use volumes::PodDir;
+
+/// How many reports of containers may wait: they come one by one.
+const REPORTS_MAX: usize = 64;
+
+/// The longest sleep: a timer further off is looked at again then.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// How long containers may drain when the node stops; a part of what the process has for stopping.
+const NODE_DRAIN: Duration = Duration::from_secs(4);
+
+/// How long containers that were killed may take to be gone, and the last status to be written.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait before asking again for a deletion that failed.
+const DELETE_RETRY: Duration = Duration::from_secs(1);
+
+/// How a container that runs or starts is told to end.
+struct Reins {
+    stop: CancellationToken,
+    kill: CancellationToken,
+}
+
+/// What a task of the worker has to say when it is done.
+enum Done {
+    Prepared(Result<Arc<dyn Attachment>, String>),
+    Refreshed(Result<(), String>),
+    Ran(Slot, Run),
+}
+
+/// What woke the worker.
+enum Signal {
+    Happened(Event),
+    Task(Done),
+    News,
+    Images,
+    Changed(Option<Change>),
+    Stop,
+}
+
+/// The worker of one pod.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    news: watch::Receiver<News>,
+    reports: mpsc::Sender<Event>,
+    inbox: mpsc::Receiver<Event>,
+    images: watch::Receiver<u64>,
+    changes: Option<broadcast::Receiver<Change>>,
+    tasks: JoinSet<Done>,
+    runs: BTreeMap<(Slot, Run), Reins>,
+    attachment: Option<Arc<dyn Attachment>>,
+    dir: PodDir,
+    current: PodStatus,
+    publisher: Publisher,
+    vanished: bool,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, pod: Arc<Pod>, news: watch::Receiver<News>) -> Self {
+        let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let refers = !references(&pod).is_empty();
+        Self {
+            images: shared.images.arrivals(),
+            changes: refers.then(|| shared.sources.changes()),
+            dir: PodDir::new(&shared.pods_dir, uid),
+            current: pod.status.clone().unwrap_or_default(),
+            publisher: Publisher::new(&shared.client, &pod),
+            tasks: JoinSet::new(),
+            runs: BTreeMap::new(),
+            attachment: None,
+            vanished: false,
+            shared,
+            pod,
+            news,
+            reports,
+            inbox,
+        }
+    }
+
+    /// Runs the pod to its end.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let plan = Plan::of(&self.pod);
+        self.say_what_is_left_out();
+        let mut life = Lifecycle::adopt(plan, &self.current, clock::now());
+        let mut pending: Vec<Event> = match self.deletion() {
+            Some(delete) => vec![delete],
+            None => vec![Event::Tick],
+        };
+        loop {
+            for event in pending.drain(..) {
+                let (next, effects) = life.step(event, clock::now());
+                life = next;
+                self.perform(&life, effects);
+            }
+            self.show(&life);
+            if life.is_gone() {
+                break;
+            }
+            match self.signal(&life, &stop).await {
+                Signal::Stop => return self.halt().await,
+                signal => pending = self.understand(&life, signal),
+            }
+        }
+        self.remove().await;
+    }
+
+    async fn signal(&mut self, life: &Lifecycle, stop: &CancellationToken) -> Signal {
+        let held = life.held().next().is_some();
+        let wake = life.wake().map(|at| {
+            let left = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
+            left.min(SLEEP_MAX)
+        });
+        tokio::select! {
+            () = stop.cancelled() => Signal::Stop,
+            Some(event) = self.inbox.recv() => Signal::Happened(event),
+            Some(done) = self.tasks.join_next() => match done {
+                Ok(done) => Signal::Task(done),
+                Err(error) => {
+                    tracing::error!(%error, "a task of a pod broke down");
+                    Signal::Happened(Event::Tick)
+                }
+            },
+            Ok(()) = self.news.changed() => Signal::News,
+            Ok(()) = self.images.changed(), if held => Signal::Images,
+            change = next_change(&mut self.changes) => Signal::Changed(change),
+            () = tokio::time::sleep(wake.unwrap_or(SLEEP_MAX)) => Signal::Happened(Event::Tick),
+        }
+    }
+
+    /// What a signal means to the lifecycle.
+    fn understand(&mut self, life: &Lifecycle, signal: Signal) -> Vec<Event> {
+        match signal {
+            Signal::Happened(event) => vec![event],
+            Signal::Task(Done::Prepared(Ok(attachment))) => {
+                let ip = attachment.ip();
+                self.attachment = Some(attachment);
+                vec![Event::Prepared { ip }]
+            }
+            Signal::Task(Done::Prepared(Err(message))) => vec![Event::PrepareFailed { message }],
+            Signal::Task(Done::Refreshed(outcome)) => {
+                if let Err(message) = outcome {
+                    self.shared.speaker.pod(&self.pod, None, Kind::Warning, "FailedMount", message);
+                }
+                Vec::new()
+            }
+            Signal::Task(Done::Ran(slot, run)) => {
+                self.runs.remove(&(slot, run));
+                Vec::new()
+            }
+            Signal::News => self.hear(),
+            Signal::Images => self.images_that_came(life),
+            Signal::Changed(change) => self.sources_changed(life, change.as_ref()),
+            Signal::Stop => Vec::new(),
+        }
+    }
+
+    fn hear(&mut self) -> Vec<Event> {
+        let news = self.news.borrow_and_update().clone();
+        match news {
+            News::Gone => {
+                self.vanished = true;
+                vec![Event::Vanished]
+            }
+            News::Is(pod) => {
+                let downward = pod.metadata.labels != self.pod.metadata.labels
+                    || pod.metadata.annotations != self.pod.metadata.annotations;
+                self.pod = pod;
+                if downward {
+                    self.refresh();
+                }
+                self.deletion().into_iter().collect()
+            }
+        }
+    }
+
+    fn deletion(&self) -> Option<Event> {
+        let meta = &self.pod.metadata;
+        meta.deletion_timestamp.as_ref()?;
+        let seconds = meta.deletion_grace_period_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0);
+        Some(Event::Delete { grace: Duration::from_secs(seconds) })
+    }
+
+    fn images_that_came(&self, life: &Lifecycle) -> Vec<Event> {
+        let here = |slot: &Slot| {
+            let name = self.container(*slot).and_then(|c| c.image.as_deref()).unwrap_or_default();
+            name.parse::<Reference>().is_ok_and(|r| self.shared.images.find(&r).is_ok())
+        };
+        let waits = |problem: &Problem| match problem {
+            Problem::ErrImagePull(_) | Problem::ErrImageNeverPull(_) | Problem::InvalidImage(_) => true,
+            Problem::InvalidImageName(_)
+            | Problem::CreateContainerConfigError(_)
+            | Problem::CreateContainerError(_) => false,
+        };
+        let held = life.held().filter(|(_, p)| waits(p)).map(|(slot, _)| slot);
+        held.filter(here).map(|slot| Event::Retry { slot }).collect()
+    }
+
+    fn sources_changed(&mut self, life: &Lifecycle, change: Option<&Change>) -> Vec<Event> {
+        let ours = |c: &Change| {
+            self.pod.metadata.namespace.as_ref() == Some(&c.namespace) && references(&self.pod).contains(&c.source)
+        };
+        if !change.is_none_or(ours) {
+            return Vec::new();
+        }
+        if life.waits_for_volumes() {
+            return vec![Event::RetryPrepare];
+        }
+        self.refresh();
+        let config = life.held().filter(|(_, p)| matches!(p, Problem::CreateContainerConfigError(_)));
+        config.map(|(slot, _)| Event::Retry { slot }).collect()
+    }
+
+    fn perform(&mut self, life: &Lifecycle, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Prepare => {
+                    let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
+                    self.tasks.spawn(async move { Done::Prepared(prepare(&shared, &pod, &dir).await) });
+                }
+                Effect::Start { slot, run } => self.start(life, slot, run),
+                Effect::Stop { slot, run } => {
+                    if let Some(reins) = self.runs.get(&(slot, run)) {
+                        reins.stop.cancel();
+                    }
+                }
+                Effect::Kill { slot, run } => {
+                    if let Some(reins) = self.runs.get(&(slot, run)) {
+                        reins.kill.cancel();
+                    }
+                }
+                Effect::Say { slot, kind, reason, message } => {
+                    let field = slot.and_then(|slot| self.field(slot));
+                    self.shared.speaker.pod(&self.pod, field, kind, reason, message);
+                }
+                // The loop sees that the life is over.
+                Effect::Remove => {}
+            }
+        }
+    }
+
+    fn start(&mut self, life: &Lifecycle, slot: Slot, run: Run) {
+        let (Some(attachment), Some(container)) = (self.attachment.clone(), self.container(slot).cloned()) else {
+            return;
+        };
+        let reins = Reins { stop: CancellationToken::new(), kill: CancellationToken::new() };
+        let order = Order {
+            shared: Arc::clone(&self.shared),
+            pod: Arc::clone(&self.pod),
+            field: self.field(slot),
+            container,
+            attachment,
+            dir: self.dir.clone(),
+            slot,
+            run,
+            restarts: life.restarts(slot),
+            stop: reins.stop.clone(),
+            kill: reins.kill.clone(),
+            reports: self.reports.clone(),
+        };
+        self.runs.insert((slot, run), reins);
+        self.tasks.spawn(async move {
+            launch::run(order).await;
+            Done::Ran(slot, run)
+        });
+    }
+
+    fn refresh(&mut self) {
+        let Some(attachment) = self.attachment.clone() else { return };
+        let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
+        self.tasks.spawn(async move { Done::Refreshed(fill(&shared, &pod, &dir, attachment.ip()).await) });
+    }
+
+    fn container(&self, slot: Slot) -> Option<&Container> {
+        let spec = self.pod.spec.as_ref()?;
+        spec.init_containers.iter().flatten().chain(&spec.containers).nth(slot.0)
+    }
+
+    /// The container as events refer to it.
+    fn field(&self, slot: Slot) -> Option<String> {
+        let inits = self.pod.spec.as_ref()?.init_containers.as_ref().map_or(0, Vec::len);
+        let list = if slot.0 < inits { "initContainers" } else { "containers" };
+        Some(format!("spec.{list}{{{}}}", self.container(slot)?.name))
+    }
+
+    fn show(&mut self, life: &Lifecycle) {
+        let meta = &self.pod.metadata;
+        // What others wrote is theirs: it is taken from the object as it is now.
+        let mut before = self.current.clone();
+        if let Some(status) = &self.pod.status {
+            let foreign = |c: &&k8s_openapi::api::core::v1::PodCondition| !is_own_condition(&c.type_);
+            let mut conditions: Vec<_> = before.conditions.unwrap_or_default();
+            conditions.retain(|c| is_own_condition(&c.type_));
+            conditions.extend(status.conditions.iter().flatten().filter(foreign).cloned());
+            before.conditions = Some(conditions);
+        }
+        let spec = self.pod.spec.as_ref();
+        let gates: Vec<String> =
+            spec.iter().flat_map(|s| s.readiness_gates.iter().flatten()).map(|g| g.condition_type.clone()).collect();
+        let around = Surroundings {
+            before: &before,
+            host: self.shared.host_ip,
+            generation: meta.generation,
+            qos_class: spec.map_or("BestEffort", qos_class),
+            gates: &gates,
+        };
+        let status = status(life, around, clock::now());
+        if status != self.current {
+            self.current = status.clone();
+            self.publisher.publish(status.clone());
+        }
+        let (namespace, name) = self.names();
+        let uid = meta.uid.clone().unwrap_or_default();
+        self.shared.records.set(&namespace, &name, Record { uid, status: Arc::new(status) });
+    }
+
+    fn names(&self) -> (String, String) {
+        let meta = &self.pod.metadata;
+        (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    }
+
+    /// Everything has ended: the last status, then nothing of it is left on the node, then the object goes.
+    async fn remove(mut self) {
+        for reins in self.runs.values() {
+            reins.kill.cancel();
+        }
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_PATIENCE, ended).await.is_err() {
+            self.tasks.abort_all();
+        }
+        self.publisher.finish(LAST_PATIENCE).await;
+        self.attachment = None;
+        let dir = self.dir.clone();
+        let removed = tokio::task::spawn_blocking(move || dir.remove()).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, dir = ?self.dir, "cannot delete the directories of a pod that is gone");
+        }
+        let (namespace, name) = self.names();
+        while !self.vanished {
+            self.delete(&namespace, &name).await;
+            // Ends at the news that it is gone; a finalizer may take its time.
+            match tokio::time::timeout(SLEEP_MAX, self.news.changed()).await {
+                Ok(Err(_)) => return,
+                Ok(Ok(())) | Err(_) => self.vanished = matches!(*self.news.borrow_and_update(), News::Gone),
+            }
+        }
+        let uid = self.pod.metadata.uid.clone().unwrap_or_default();
+        self.shared.records.remove(&namespace, &name, &uid);
+        if let Err(error) = self.shared.logs.remove(&namespace, &name, &uid) {
+            tracing::warn!(%error, pod = name, "cannot delete the logs of a pod that is gone");
+        }
+    }
+
+    async fn delete(&self, namespace: &str, name: &str) {
+        let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
+        let preconditions = Preconditions { uid: self.pod.metadata.uid.clone(), resource_version: None };
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        loop {
+            match api.delete(name, &params).await {
+                Ok(_) => return,
+                Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return,
+                Err(error) => {
+                    tracing::warn!(%error, pod = name, "a pod that ended could not be deleted; trying again");
+                    tokio::time::sleep(DELETE_RETRY).await;
+                }
+            }
+            if matches!(*self.news.borrow(), News::Gone) {
+                return;
+            }
+        }
+    }
+
+    /// The node stops: what runs is drained. No status says so, since the pod runs again when the node does.
+    async fn halt(mut self) {
+        for reins in self.runs.values() {
+            reins.stop.cancel();
+        }
+        let inbox = &mut self.inbox;
+        let tasks = &mut self.tasks;
+        let drained = async {
+            loop {
+                tokio::select! {
+                    done = tasks.join_next() => if done.is_none() { return },
+                    Some(_) = inbox.recv() => {}
+                }
+            }
+        };
+        if tokio::time::timeout(NODE_DRAIN, drained).await.is_err() {
+            self.tasks.abort_all();
+        }
+    }
+
+    /// Nothing of a spec is ignored in silence.
+    fn say_what_is_left_out(&self) {
+        let left_out = self.pod.spec.as_ref().map(launch::left_out).unwrap_or_default();
+        if !left_out.is_empty() {
+            let message = format!("this node runs WebAssembly and leaves out: {}", left_out.join(", "));
+            self.shared.speaker.pod(&self.pod, None, Kind::Warning, "Unsupported", message);
+        }
+    }
+}
+
+/// The next change of a source; nothing in it if some were missed. Never, for a pod that refers to none.
+async fn next_change(changes: &mut Option<broadcast::Receiver<Change>>) -> Option<Change> {
+    match changes {
+        Some(changes) => match changes.recv().await {
+            Ok(change) => Some(change),
+            Err(broadcast::error::RecvError::Lagged(_)) => None,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// All objects that a pod refers to.
+fn references(pod: &Pod) -> BTreeSet<Source> {
+    let spec = pod.spec.iter();
+    let containers = spec.flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
+    containers.flat_map(env::references).chain(volumes::references(pod)).collect()
+}
+
+/// An address and the volumes.
+async fn prepare(shared: &Shared, pod: &Pod, dir: &PodDir) -> Result<Arc<dyn Attachment>, String> {
+    let meta = &pod.metadata;
+    let text = |s: &Option<String>| s.clone().unwrap_or_default();
+    let uid = Uid::new(text(&meta.uid)).map_err(|e| e.to_string())?;
+    let slot = PodSlot { pod: NamespacedName::new(text(&meta.namespace), text(&meta.name)), uid };
+    let attachment =
+        shared.network.attach(slot).await.map_err(|e| format!("the pod cannot be given an address: {e}"))?;
+    fill(shared, pod, dir, attachment.ip()).await?;
+    Ok(attachment)
+}
+
+/// Brings the volumes up to date.
+async fn fill(shared: &Shared, pod: &Pod, dir: &PodDir, pod_ip: std::net::IpAddr) -> Result<(), String> {
+    if pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).is_none_or(Vec::is_empty) {
+        return Ok(());
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let fetched = shared.sources.fetch(namespace, &volumes::references(pod)).await.map_err(|e| e.to_string())?;
+    let facts = Facts { pod, pod_ip, host_ip: shared.host_ip, allocatable: shared.allocatable };
+    volumes::set_up(dir, &facts, &fetched).map_err(|e| e.to_string())
+}

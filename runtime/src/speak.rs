@@ -1,0 +1,86 @@
+//! Events about pods and the node: said from anywhere, folded and written by one task.
+//!
+//! The queue is bounded; when it is full, what is said is dropped and logged, since nobody may wait for an event.
+
+use coracle_api::clock;
+use coracle_api::event::{EventLog, EventWrite, Kind, Said};
+use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+/// How many events may wait to be written: some hundred pods starting at once, with a few each.
+const QUEUE_MAX: usize = 2048;
+
+/// Says things about objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Speaker {
+    queue: mpsc::Sender<Said>,
+}
+
+impl Speaker {
+    /// Says something about a pod, or about one of its containers (`spec.containers{name}`).
+    pub(crate) fn pod(&self, pod: &Pod, field: Option<String>, kind: Kind, reason: &str, message: String) {
+        let meta = &pod.metadata;
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            field_path: field,
+        };
+        self.say(Said { about, kind, reason: reason.to_owned(), message });
+    }
+
+    /// Says something about the node.
+    pub(crate) fn node(&self, name: &str, kind: Kind, reason: &str, message: String) {
+        let about = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(name.to_owned()),
+            uid: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.say(Said { about, kind, reason: reason.to_owned(), message });
+    }
+
+    fn say(&self, said: Said) {
+        if let Err(error) = self.queue.try_send(said) {
+            tracing::warn!(%error, "an event was dropped");
+        }
+    }
+}
+
+/// A speaker, and the task that writes what it says.
+pub(crate) fn speaker(client: Client, node: String) -> (Speaker, impl Future<Output = ()>) {
+    let (queue, said) = mpsc::channel(QUEUE_MAX);
+    (Speaker { queue }, write_all(client, EventLog::new("kubelet", Some(node)), said))
+}
+
+async fn write_all(client: Client, mut log: EventLog, mut said: mpsc::Receiver<Said>) {
+    while let Some(next) = said.recv().await {
+        let written = match log.record(&next, clock::now()) {
+            EventWrite::Create(event) => create(&client, *event).await,
+            EventWrite::Repeat { event, namespace, name } => repeat(&client, *event, &namespace, &name).await,
+        };
+        if let Err(error) = written {
+            tracing::debug!(%error, reason = next.reason, "an event could not be written");
+        }
+    }
+}
+
+async fn create(client: &Client, event: Event) -> Result<(), kube::Error> {
+    let api: Api<Event> = Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or_default());
+    api.create(&PostParams::default(), &event).await.map(drop)
+}
+
+async fn repeat(client: &Client, event: Event, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let patch = Patch::Merge(json!({ "count": event.count, "lastTimestamp": event.last_timestamp }));
+    match api.patch(name, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => create(client, event).await,
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,168 @@
+//! A pod's directories: its ephemeral ones and those filled from objects, and where its containers see them.
+//!
+//! Everything is under `pods/<uid>` of the data directory and goes with the pod. A guest never writes where the node
+//! writes or follows links: a filled volume is read-only to guests, and a root directory is made anew for each run.
+
+mod mounts;
+mod payload;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Pod, Volume};
+
+use crate::downward::{Facts, NoSuchField};
+use crate::sources::{Fetched, Source};
+
+pub use mounts::{MountError, prepare_root};
+
+/// Why a pod's volumes cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// An object or key that it is filled from does not exist.
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {what}")]
+    Missing {
+        /// The volume.
+        volume: String,
+        /// What is missing, in upstream's words.
+        what: String,
+    },
+    /// A sort of volume that this node does not have.
+    #[error(
+        "volume {volume:?} is of type {sort}, which this node cannot mount; it has emptyDir, configMap, secret, downwardAPI and projected"
+    )]
+    Unsupported {
+        /// The volume.
+        volume: String,
+        /// Its type.
+        sort: String,
+    },
+    /// A path that would lead out of the volume.
+    #[error("volume {volume:?} has the path {path:?}, which must be relative and may not contain '..'")]
+    Path {
+        /// The volume.
+        volume: String,
+        /// The path.
+        path: String,
+    },
+    /// A field of the downward API that there is not.
+    #[error("volume {volume:?}: {source}")]
+    Field {
+        /// The volume.
+        volume: String,
+        /// The field.
+        source: NoSuchField,
+    },
+    /// The disk failed.
+    #[error("cannot write volume {volume:?}: {source}")]
+    Write {
+        /// The volume.
+        volume: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The directories of one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodDir {
+    root: PathBuf,
+}
+
+impl PodDir {
+    /// The directories of the pod with this uid, under `pods`.
+    #[must_use]
+    pub fn new(pods: &Path, uid: &str) -> Self {
+        Self { root: pods.join(uid) }
+    }
+
+    /// Where a volume is.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name)
+    }
+
+    /// The `/` of a container.
+    #[must_use]
+    pub fn container_root(&self, container: &str) -> PathBuf {
+        self.root.join("containers").join(container)
+    }
+
+    /// Deletes everything.
+    ///
+    /// # Errors
+    /// An I/O error, but not if there was nothing.
+    pub fn remove(&self) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(&self.root) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// What a volume of a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// Empty at first, and the pod's to write.
+    EmptyDir,
+    /// Filled from objects, and read-only.
+    Filled,
+    /// None that this node has.
+    Unsupported,
+}
+
+/// What sort of volume it is.
+#[must_use]
+pub fn sort(volume: &Volume) -> Sort {
+    if volume.empty_dir.is_some() {
+        Sort::EmptyDir
+    } else if volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+    {
+        Sort::Filled
+    } else {
+        Sort::Unsupported
+    }
+}
+
+/// The objects that a pod's volumes are filled from.
+#[must_use]
+pub fn references(pod: &Pod) -> BTreeSet<Source> {
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes.flat_map(payload::references).collect()
+}
+
+/// Makes or brings up to date all volumes of a pod. Those that did not change are not written.
+///
+/// # Errors
+/// [`VolumeError`] of the first that cannot be made.
+pub fn set_up(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<(), VolumeError> {
+    for volume in facts.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
+        let path = dir.volume(&volume.name);
+        let write = |source| VolumeError::Write { volume: volume.name.clone(), source };
+        match sort(volume) {
+            Sort::EmptyDir => std::fs::create_dir_all(&path).map_err(write)?,
+            Sort::Filled => {
+                let payload = payload::payload(volume, facts, fetched)?;
+                tree::replace(&path, &payload).map_err(write)?;
+            }
+            Sort::Unsupported => {
+                return Err(VolumeError::Unsupported { volume: volume.name.clone(), sort: sort_name(volume) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The field of the spec that says what the volume is.
+fn sort_name(volume: &Volume) -> String {
+    let fields: BTreeMap<String, serde_json::Value> =
+        serde_json::to_value(volume).ok().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
+    fields.into_keys().find(|k| k != "name").unwrap_or_else(|| "none".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Volumes on a directory of their own: filled, updated, mounted.
+
+use serde_json::json;
+
+use super::*;
+use crate::downward::tests::{facts, pod};
+use crate::wasm::Access;
+
+fn fetched(value: &str) -> Fetched {
+    let data = [("a.txt", value), ("b.txt", "bee")].map(|(k, v)| (k.to_owned(), v.as_bytes().to_vec()));
+    Fetched::from_iter([(Source::ConfigMap("cm".to_owned()), Some(data.into()))])
+}
+
+#[test]
+fn an_update_is_seen_at_once_and_an_unchanged_volume_is_not_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = PodDir::new(temp.path(), "u");
+    let pod = pod(json!({"containers": [], "volumes": [{"name": "v", "configMap": {"name": "cm"}}]}));
+    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    let read = || std::fs::read_to_string(dir.volume("v").join("a.txt")).unwrap();
+    assert_eq!(read(), "one");
+    let link = || std::fs::read_link(dir.volume("v").join("..data")).unwrap();
+    let before = link();
+    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    assert_eq!(link(), before);
+    set_up(&dir, &facts(&pod), &fetched("two")).unwrap();
+    assert_eq!(read(), "two");
+    assert!(!dir.volume("v").join(before).exists());
+    dir.remove().unwrap();
+    assert!(!temp.path().join("u").exists());
+}
+
+#[test]
+fn a_projected_volume_gathers_its_sources() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = PodDir::new(temp.path(), "u");
+    let pod = pod(json!({"containers": [], "volumes": [{"name": "v", "projected": {"defaultMode": 0o400, "sources": [
+        {"configMap": {"name": "cm", "items": [{"key": "b.txt", "path": "x/y.txt"}]}},
+        {"secret": {"name": "none", "optional": true}},
+        {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}
+    ]}}]}));
+    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    let read = |path: &str| std::fs::read_to_string(dir.volume("v").join(path)).unwrap();
+    assert_eq!((read("x/y.txt"), read("name")), ("bee".to_owned(), "p".to_owned()));
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(dir.volume("v").join("name")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o400);
+}
+
+#[test]
+fn what_cannot_be_mounted_says_why() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = PodDir::new(temp.path(), "u");
+    for (volume, message) in [
+        (json!({"configMap": {"name": "x"}}), r#"MountVolume.SetUp failed for volume "v" : configmap "x" not found"#),
+        (json!({"hostPath": {"path": "/"}}), r#"volume "v" is of type hostPath, which this node cannot mount"#),
+        (json!({"configMap": {"name": "cm", "items": [{"key": "a.txt", "path": "../x"}]}}), "may not contain '..'"),
+        (
+            json!({"configMap": {"name": "cm", "items": [{"key": "z", "path": "x"}]}}),
+            "references non-existent config key: z",
+        ),
+    ] {
+        let mut volume = volume;
+        volume["name"] = "v".into();
+        let pod = pod(json!({"containers": [], "volumes": [volume]}));
+        let error = set_up(&dir, &facts(&pod), &fetched("one")).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_container_sees_its_mounts_outer_ones_first() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = PodDir::new(temp.path(), "u");
+    let pod = pod(json!({
+        "containers": [{"name": "c", "volumeMounts": [
+            {"name": "cm", "mountPath": "/data/deep/conf"},
+            {"name": "e", "mountPath": "/data/"},
+            {"name": "cm", "mountPath": "/etc/one.txt", "subPath": "a.txt"}
+        ]}],
+        "volumes": [{"name": "cm", "configMap": {"name": "cm"}}, {"name": "e", "emptyDir": {}}]
+    }));
+    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let seen = prepare_root(&dir, &pod, container).unwrap();
+    let paths: Vec<(&str, bool)> = seen.iter().map(|d| (d.guest_path.as_str(), d.access == Access::ReadOnly)).collect();
+    assert_eq!(paths, [("/", false), ("/data", false), ("/data/deep/conf", true)]);
+    assert_eq!(std::fs::read_to_string(dir.container_root("c").join("etc/one.txt")).unwrap(), "one");
+    std::fs::write(dir.container_root("c").join("left"), "x").unwrap();
+    prepare_root(&dir, &pod, container).unwrap();
+    assert!(!dir.container_root("c").join("left").exists());
+}
