@@ -37,8 +37,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     prepare_data_dir(&settings)?;
 
     let nodes = Arc::new(LocalNodes::default());
-    let images =
-        Arc::new(ImageStore::open(&settings.data_dir.join("images")).context("the image store does not open")?);
+    let images = Arc::new(ImageStore::open(settings.data_dir.join("images")).context("the image store does not open")?);
     let apiserver = build_apiserver(&settings, nodes.clone(), images.clone()).await?;
     let api_address = apiserver.addr();
     let kubeconfig = apiserver.kubeconfig().to_owned();

@@ -97,6 +97,15 @@ fn validate_subset(errors: &mut Errors, path: &str, subset: &EndpointSubset) {
     }
 }
 
+/// Whether an address is where the host's own servers listen. The rest of the loopback range is where pods live
+/// on a machine that lets any user bind it (see `docs/decisions/0001-loopback-addresses-for-everybody.md`).
+fn is_the_hosts_own(address: std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(a) => a.is_loopback() && matches!(a.octets(), [127, 0, 0, _]),
+        std::net::IpAddr::V6(a) => a.is_loopback(),
+    }
+}
+
 /// Addresses that cannot be a pod's: a Service must not become a way into the node.
 fn validate_address(errors: &mut Errors, path: String, text: &str) {
     let Ok(address) = text.parse::<std::net::IpAddr>() else {
@@ -106,7 +115,7 @@ fn validate_address(errors: &mut Errors, path: String, text: &str) {
     };
     let detail = match address {
         a if a.is_unspecified() => format!("may not be unspecified ({a})"),
-        a if a.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned(),
+        a if is_the_hosts_own(a) => "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned(),
         std::net::IpAddr::V4(a) if a.is_link_local() => {
             "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned()
         }
