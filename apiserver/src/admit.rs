@@ -55,6 +55,15 @@ pub(crate) enum Part {
     Status,
 }
 
+/// Where a change comes from: what cannot be read is answered differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The body is the object.
+    Body,
+    /// The body is a patch, and what it made of the object may be none.
+    Patch,
+}
+
 /// Admits a new object, whose metadata has begun.
 pub(crate) fn create(machine: &Machine, row: &Row, sent: Value) -> Result<(Admitted, Reserved), Refused> {
     let mut object = defaulted(row, sent)?;
@@ -83,8 +92,12 @@ pub(crate) fn update(
     sent: Value,
     old: &Value,
     part: Part,
+    source: Source,
 ) -> Result<(Admitted, Reserved), Refused> {
-    let mut object = defaulted(row, sent)?;
+    let mut object = match source {
+        Source::Body => defaulted(row, sent)?,
+        Source::Patch => row.strategy.default(sent).map_err(|error| body::unpatchable(&error.0))?,
+    };
     match part {
         Part::Spec => row.strategy.prepare_for_update(&mut object, old),
         Part::Status => row.strategy.prepare_for_status_update(&mut object, old),

@@ -1,7 +1,8 @@
 //! Bodies of requests: read up to a limit, decoded from JSON, YAML or Protocol Buffers, checked to be the kind they are sent as.
 
 use bytes::Bytes;
-use coracle_api::failure::Failure;
+use coracle_api::failure::{About, Failure};
+use coracle_api::field::FieldError;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -107,6 +108,12 @@ pub(crate) fn strict(expected: &Expected<'_>, problems: &[String]) -> Refused {
 pub(crate) fn unparsable(row: &Row, why: &str) -> Refused {
     let expected = Expected { api_version: row.version, kind: row.kind, schema: None };
     unhandled(row.kind, &expected, why)
+}
+
+/// A refusal because what a patch made of an object is no object of its kind.
+pub(crate) fn unpatchable(why: &str) -> Refused {
+    let error = FieldError::invalid("patch", Value::Null, why);
+    Failure::Invalid { about: About::default(), errors: vec![error] }.into()
 }
 
 /// Decodes an option body such as `DeleteOptions`; nothing if the body is empty.

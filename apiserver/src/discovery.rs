@@ -23,6 +23,7 @@ use crate::answer::{self, Answer, Encoding};
 use crate::chain::dispatch::{no_such_page, wants_aggregated};
 use crate::machine::Machine;
 use crate::registry::Row;
+use crate::request::ResourcePath;
 
 /// What has been worked out once, on first need.
 #[derive(Debug, Default)]
@@ -97,6 +98,12 @@ pub(crate) fn group(machine: &Machine, method: &Method, path: &str) -> Answer {
         },
     };
     Ok(answer::value(StatusCode::OK, &told, Encoding::Json))
+}
+
+/// A resource that is not there: of a known group a `Status`, else no page at all.
+pub(crate) fn no_such_resource(machine: &Machine, path: &ResourcePath) -> Answer {
+    let known = machine.registry.rows().iter().any(|row| row.group == path.group);
+    if known { Err(Failure::NoSuchPath.into()) } else { Ok(no_such_page()) }
 }
 
 /// An aggregated document with its hash, or that it has not changed.

@@ -9,6 +9,7 @@ use coracle_api::clock::whole_seconds;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::policy::{Counted, Policy};
 use crate::registry::{Generation, Row, Scope};
 
 /// The metadata of an object, if it has any.
@@ -149,6 +150,11 @@ pub(crate) fn count_generation(row: &Row, new: &mut Value, old: &Value) {
         Generation::Never => false,
         Generation::OfSpec => new.get("spec") != old.get("spec"),
         Generation::OfContent => content(new) != content(old),
+    };
+    let annotations = |object: &Value| metadata(object).and_then(|m| m.get("annotations")).cloned();
+    let changed = match Policy::of(row).counted {
+        Counted::Content => changed,
+        Counted::Annotations => changed || annotations(new) != annotations(old),
     };
     if changed {
         set(new, "generation", generation(old) + 1);

@@ -53,6 +53,17 @@ pub(crate) struct Policy {
     pub(crate) absent: Absent,
     /// Whether a replacement may leave out the resource version.
     pub(crate) unconditional: Unconditional,
+    /// What besides its own content counts the generation up.
+    pub(crate) counted: Counted,
+}
+
+/// What besides its own content counts an object's generation up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Nothing.
+    Content,
+    /// Its annotations, which say how a rollout came about.
+    Annotations,
 }
 
 impl Policy {
@@ -63,6 +74,7 @@ impl Policy {
             farewell: Farewell::Status,
             absent: Absent::NotFound,
             unconditional: Unconditional::Allowed,
+            counted: Counted::Content,
         };
         let object = Self { farewell: Farewell::Object, ..usual };
         match (row.group, row.plural) {
@@ -79,6 +91,7 @@ impl Policy {
             ("coordination.k8s.io", "leases") => {
                 Self { absent: Absent::Created, unconditional: Unconditional::Refused, ..usual }
             }
+            ("apps", "deployments") => Self { counted: Counted::Annotations, ..usual },
             _ => usual,
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod update;
 pub(crate) mod watch;
 
 pub(crate) mod history;
+mod members;
 pub(crate) mod selection;
 pub(crate) mod write;
 

@@ -26,30 +26,28 @@ pub(crate) async fn resource(State(machine): State<Arc<Machine>>, request: Reque
 async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     let (parts, sent) = request.into_parts();
     let info = RequestInfo::of(&parts.method, &parts.uri);
+    // The body is read whatever comes of it: a connection with an unread body cannot be used again.
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let body = if reads { bytes::Bytes::new() } else { body::read(sent).await? };
     let Some((verb, path)) = info.resource else {
         return discovery::group(&machine, &parts.method, &info.path);
     };
     let query = parts.uri.query().unwrap_or("").to_owned();
-    if let Some(answer) = subresource::binding_collection(&machine, &path) {
-        let row = answer?;
-        let body = body::read(sent).await?;
-        let call = Call { machine, row, path, query, headers: parts.headers, body };
+    if let Some(row) = subresource::binding_collection(&machine, &path) {
+        let call = Call { machine, row: row?, path, query, headers: parts.headers, body };
         return subresource::bind(verb, call).await;
     }
-    let row = find(&machine, &path)?;
+    let Some(row) = machine.registry.get(&path.group, &path.version, &path.resource) else {
+        return discovery::no_such_resource(&machine, &path);
+    };
     let Some(verb) = verb else { return Err(Failure::MethodNotAllowed.into()) };
     check_path(&row, &path, verb)?;
-    let body = if parts.method == Method::GET { bytes::Bytes::new() } else { body::read(sent).await? };
     let call = Call { machine, row, path, query, headers: parts.headers, body };
     if call.path.subresource.is_empty() {
         verbs::perform(verb, &call).await
     } else {
         subresource::perform(verb, call).await
     }
-}
-
-fn find(machine: &Machine, path: &ResourcePath) -> Result<Arc<Row>, Refused> {
-    machine.registry.get(&path.group, &path.version, &path.resource).ok_or_else(|| Failure::NoSuchPath.into())
 }
 
 /// Whether the path makes sense for the row, and whether the row has the verb.

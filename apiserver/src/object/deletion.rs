@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{finalizers, generation, is_terminating, map_mut, metadata, set, set_finalizers, text, time};
 use crate::options::delete::{DeleteOptions, Propagation};
-use crate::policy::Deletion;
+use crate::policy::{Deletion, Policy};
 use crate::registry::Row;
 
 /// What is to be done.
@@ -32,6 +32,11 @@ pub(crate) fn check_preconditions(row: &Row, object: &Value, options: &DeleteOpt
     };
     let (uid, version) = (text(object, "uid"), text(object, "resourceVersion"));
     if let Some(wanted) = options.uid.as_deref().filter(|w| *w != uid) {
+        if Policy::of(row).deletion == Deletion::Emptied {
+            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+            let about = crate::answer::refused::about(row, text(object, "name"));
+            return Err(Failure::Conflict { about, why, causes: Vec::new() });
+        }
         return Err(conflict(format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
         )));

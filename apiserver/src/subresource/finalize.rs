@@ -1,13 +1,13 @@
-//! `finalize`: changes `spec.finalizers` of a namespace, and nothing else; without any, a going namespace is gone.
+//! `finalize`: changes `spec.finalizers` of a namespace, which no other write does; without any, a going namespace
+//! is gone.
 
 use http::StatusCode;
-use serde_json::Value;
 
 use crate::admit::{self, of_our_own};
 use crate::answer::{Answer, Refused, refused};
 use crate::body::{self, Expected};
 use crate::machine::Call;
-use crate::object::{deletion, map_mut};
+use crate::object::{self, deletion, map_mut};
 use crate::options::Run;
 use crate::options::write::parse;
 use crate::policy::Policy;
@@ -30,13 +30,11 @@ pub(super) async fn finalize(call: &Call) -> Answer {
         let old = entry.value();
         check_uid(call, &sent, &old)?;
         check_version(call, &sent, &entry)?;
-        let mut new = old.clone();
-        let finalizers = sent.pointer("/spec/finalizers").filter(|f| f.as_array().is_some_and(|f| !f.is_empty()));
-        let spec = map_mut(map_mut(&mut new).entry("spec").or_insert(Value::Null));
-        match finalizers {
-            Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers.clone()),
-            None => spec.remove("finalizers"),
-        };
+        let mut new = sent.clone();
+        object::carry_over(&mut new, &old);
+        let mut new = row.strategy.default(new).map_err(|error| body::unparsable(row, &error.0))?;
+        let status = old.get("status").cloned().unwrap_or_default();
+        map_mut(&mut new).insert("status".to_owned(), status);
         let errors = row.strategy.validate(&new);
         if !errors.is_empty() {
             return Err(Refused::invalid(row, &call.path.name, errors));

@@ -4,7 +4,7 @@ use coracle_api::failure::{About, Failure};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::admit::Part;
+use crate::admit::{Part, Source};
 use crate::answer::{Answer, Refused, warn};
 use crate::body::{self, Expected};
 use crate::machine::{Call, Shown};
@@ -15,7 +15,7 @@ use crate::request::Verb;
 use crate::scale;
 use crate::store::Entry;
 use crate::verbs::update::check_version;
-use crate::verbs::write::{self, OnConflict};
+use crate::verbs::write::{self, Manner, OnConflict};
 use crate::verbs::{check_place, patch};
 
 const API_VERSION: &str = "autoscaling/v1";
@@ -52,7 +52,8 @@ async fn update(call: &Call) -> Answer {
         }
         scaled(call, old, &wanted)
     };
-    let written = write::change(call, Part::Spec, options.run, on_conflict, &transform).await?;
+    let manner = Manner { part: Part::Spec, run: options.run, on_conflict, source: Source::Body };
+    let written = write::change(call, manner, &transform).await?;
     Ok(warn(show(call, &scale::of(&written.value()))?, &decoded.warnings))
 }
 
@@ -62,13 +63,14 @@ async fn change(call: &Call) -> Answer {
     let transform = |entry: &Entry, old: &Value| {
         let before = scale::of(old);
         let patched = patch::apply(kind, &before, &call.body, SCHEMA)?;
-        let wanted = scale::parse(patched).map_err(|error| unparsable_patch(&call.body, &error))?;
+        let wanted = scale::parse(patched).map_err(|error| body::unpatchable(&error.0))?;
         if text(&wanted, "resourceVersion") != text(&before, "resourceVersion") {
             check_version(call, &wanted, entry)?;
         }
         scaled(call, old, &wanted)
     };
-    let written = write::change(call, Part::Spec, options.run, OnConflict::Again, &transform).await?;
+    let manner = Manner { part: Part::Spec, run: options.run, on_conflict: OnConflict::Again, source: Source::Patch };
+    let written = write::change(call, manner, &transform).await?;
     show(call, &scale::of(&written.value()))
 }
 
@@ -85,12 +87,6 @@ fn scaled(call: &Call, old: &Value, wanted: &Value) -> Result<Value, Refused> {
 
 fn unparsable(error: &Unparsable) -> Refused {
     Refused::bad_request(format!("{KIND} in version \"v1\" cannot be handled as a {KIND}: {error}"))
-}
-
-fn unparsable_patch(patch: &bytes::Bytes, error: &Unparsable) -> Refused {
-    let shown = String::from_utf8_lossy(patch).into_owned();
-    let error = coracle_api::field::FieldError::invalid("patch", shown, error.to_string());
-    Failure::Invalid { about: About::default(), errors: vec![error] }.into()
 }
 
 fn show(call: &Call, shown: &Value) -> Answer {

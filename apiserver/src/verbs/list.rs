@@ -10,6 +10,7 @@ use coracle_api::revision::Revision;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::members::Members;
 use super::{history, selection};
 use crate::answer::{self, Answer, Encoding, Form, Refused, shape};
 use crate::machine::Call;
@@ -157,7 +158,6 @@ type Chunk = Result<Bytes, std::convert::Infallible>;
 fn stream(row: &Row, meta: &Value, entries: Vec<Arc<Entry>>) -> impl futures::Stream<Item = Chunk> + Send + 'static {
     let head =
         format!(r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#, row.list_kind(), row.api_version());
-    let header = type_header(row);
     let mut entries = entries.into_iter().peekable();
     let mut first = Some(head);
     let mut done = false;
@@ -175,7 +175,7 @@ fn stream(row: &Row, meta: &Value, entries: Vec<Arc<Entry>>) -> impl futures::St
                 done = true;
                 break;
             };
-            put_item(&mut chunk, entry.bytes(), &header);
+            put_item(&mut chunk, entry.bytes());
             if entries.peek().is_some() {
                 chunk.put_u8(b',');
             }
@@ -184,22 +184,18 @@ fn stream(row: &Row, meta: &Value, entries: Vec<Arc<Entry>>) -> impl futures::St
     }))
 }
 
-/// `"apiVersion":"v1","kind":"Pod",`: what a list says once, and its items do not repeat.
-fn type_header(row: &Row) -> Vec<u8> {
-    format!(r#""apiVersion":"{}","kind":"{}","#, row.api_version(), row.kind).into_bytes()
-}
-
-/// Where an object's fields begin at the latest, so that the search for its header stays short. Only fields whose
-/// names come before `apiVersion` in the alphabet stand before it, and those are small.
-const HEADER_WITHIN: usize = 4096;
-
-fn put_item(chunk: &mut BytesMut, item: &Bytes, header: &[u8]) {
-    let within = item.get(..HEADER_WITHIN.min(item.len())).unwrap_or(item);
-    match within.windows(header.len()).position(|window| window == header) {
-        Some(at) => {
-            chunk.put_slice(item.get(..at).unwrap_or_default());
-            chunk.put_slice(item.get(at + header.len()..).unwrap_or_default());
+/// An object without its `apiVersion` and `kind`, which a list says once and its items do not repeat.
+fn put_item(chunk: &mut BytesMut, item: &Bytes) {
+    let mut kept_to = 0;
+    for member in Members::of(item) {
+        if member.is(b"apiVersion") || member.is(b"kind") {
+            chunk.put_slice(item.get(kept_to..member.start).unwrap_or_default());
+            kept_to = member.end;
         }
-        None => chunk.put_slice(item),
+        // Members are in order: those that come after say no more of this.
+        if member.is(b"kind") {
+            break;
+        }
     }
+    chunk.put_slice(item.get(kept_to..).unwrap_or_default());
 }

@@ -2,19 +2,21 @@
 
 use bytes::Bytes;
 use coracle_api::failure::Failure;
+use coracle_api::field::FieldError;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::update::{check_uid, check_version};
-use super::write::{self, OnConflict};
-use crate::admit::Part;
+use super::update::check_version;
+use super::write::{self, Manner, OnConflict};
+use crate::admit::{Part, Source};
 use crate::answer::{Answer, Refused, warn};
 use crate::body::{self, Expected};
 use crate::machine::Call;
 use crate::object::text;
 use crate::options::write::{FieldValidation, parse};
 use crate::patch;
+use crate::request::parameter;
 use crate::schema;
 use crate::store::Entry;
 
@@ -52,14 +54,17 @@ pub(crate) async fn patch(call: &Call) -> Answer {
 pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
     let options = parse(&call.query, "PatchOptions")?;
     let kind = kind(call)?;
+    if parameter(&call.query, "force").is_some() {
+        let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Refused::invalid_options("PatchOptions", vec![error]));
+    }
     let row = &call.row;
     let transform = |entry: &Entry, old: &Value| {
-        let new = apply(kind, old, &call.body, row.schema)?;
-        check_identity(call, &new, old)?;
+        let mut new = apply(kind, old, &call.body, row.schema)?;
+        check_identity(call, &mut new, old)?;
         if text(&new, "resourceVersion") != text(old, "resourceVersion") {
             check_version(call, &new, entry)?;
         }
-        check_uid(call, &new, old)?;
         if options.validation == FieldValidation::Strict {
             let problems = schema::builtin().unknown_fields(row.schema, &new);
             let expected = Expected { api_version: &row.api_version(), kind: row.kind, schema: None };
@@ -73,7 +78,8 @@ pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
         FieldValidation::Warn => unknown_in(call, kind),
         FieldValidation::Ignore | FieldValidation::Strict => Vec::new(),
     };
-    let written = write::change(call, part, options.run, OnConflict::Again, &transform).await?;
+    let manner = Manner { part, run: options.run, on_conflict: OnConflict::Again, source: Source::Patch };
+    let written = write::change(call, manner, &transform).await?;
     let warnings: Vec<String> = unknown.into_iter().chain(row.strategy.warnings(&written.value())).collect();
     Ok(warn(call.show(StatusCode::OK, &written.shown())?, &warnings))
 }
@@ -94,17 +100,17 @@ fn unknown_in(call: &Call, kind: Kind) -> Vec<String> {
     patched.map_or_else(|_| Vec::new(), |new| schema::builtin().unknown_fields(call.row.schema, &new))
 }
 
-/// A patch may not make another object out of it.
-fn check_identity(call: &Call, new: &Value, old: &Value) -> Result<(), Refused> {
-    let field = |object: &Value, name: &str| object.get(name).cloned();
-    if !new.is_object() {
-        return Err(Refused::bad_request("the patch does not leave an object"));
-    }
+/// A patch may not make another object out of it. What kind it is, it need not say.
+fn check_identity(call: &Call, new: &mut Value, old: &Value) -> Result<(), Refused> {
+    let Some(object) = new.as_object_mut() else {
+        return Err(body::unpatchable("the patch does not leave an object"));
+    };
     for name in ["apiVersion", "kind"] {
-        if field(new, name) != field(old, name) {
-            let stated = field(new, name).unwrap_or_default();
+        let kept = old.get(name).cloned().unwrap_or_default();
+        let stated = object.entry(name).or_insert_with(|| kept.clone());
+        if *stated != kept {
             let why = format!("{stated} does not match the {name} of a {}", call.row.kind);
-            return Err(Refused::bad_request(why));
+            return Err(body::unpatchable(&why));
         }
     }
     super::check_place(call, new)

@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::create;
-use super::write::{self, OnConflict};
-use crate::admit::Part;
+use super::write::{self, Manner, OnConflict};
+use crate::admit::{Part, Source};
 use crate::answer::{Answer, Refused, refused, warn};
 use crate::body::{self, Expected};
 use crate::machine::Call;
@@ -44,7 +44,8 @@ pub(crate) async fn replace(call: &Call, part: Part) -> Answer {
         check_uid(call, &sent, old)?;
         Ok(sent.clone())
     };
-    let written = write::change(call, part, options.run, on_conflict, &transform).await?;
+    let manner = Manner { part, run: options.run, on_conflict, source: Source::Body };
+    let written = write::change(call, manner, &transform).await?;
     warnings.extend(row.strategy.warnings(&written.value()));
     Ok(warn(call.show(StatusCode::OK, &written.shown())?, &warnings))
 }

@@ -8,6 +8,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -31,6 +33,9 @@ const LASTS: Duration = Duration::from_secs(45 * 60);
 
 /// So many events are put together before they are sent, if they are there already.
 const EVENTS_AT_ONCE: usize = 64;
+
+/// The annotation of the bookmark after the first objects that holds an empty list of the kind.
+const BLUEPRINT: &str = "kubernetes.io/initial-events-list-blueprint";
 
 /// Follows what the path names.
 pub(crate) fn watch(call: &Call) -> Answer {
@@ -122,7 +127,11 @@ impl Following {
                     }
                 }
                 if self.options.initial == InitialEvents::Sent && self.options.bookmarks == Bookmarks::Sent {
-                    let annotations = json!({"k8s.io/initial-events-end": "true"});
+                    let mut annotations = json!({"k8s.io/initial-events-end": "true"});
+                    if self.wanted.form == Form::Object {
+                        let blueprint = STANDARD.encode(self.blueprint());
+                        object::map_mut(&mut annotations).insert(BLUEPRINT.to_owned(), blueprint.into());
+                    }
                     let end = self.bookmark_line(&listing.revision.to_string(), Some(annotations));
                     self.ready.push_back(end);
                 }
@@ -132,6 +141,12 @@ impl Following {
         };
         self.watcher = Some(store.watch(prefix, from)?);
         Ok(())
+    }
+
+    /// An empty list of the kind, from which a client makes the list that it would have got.
+    fn blueprint(&self) -> String {
+        let (kind, version) = (self.row.list_kind(), self.row.api_version());
+        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{}},\"items\":null}}\n")
     }
 
     /// The next bytes to send; nothing when the watch is over.
