@@ -15,7 +15,9 @@ mod refusal;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbage_collector;
 mod namespace;
+mod node_lifecycle;
 mod replicaset;
 mod service_account;
 mod service_facts;
@@ -46,6 +48,8 @@ pub struct Controllers {
     endpoints: Arc<endpoints::EndpointsObjects>,
     accounts: Arc<service_account::ServiceAccounts>,
     namespaces: Arc<namespace::Namespaces>,
+    nodes: Arc<node_lifecycle::NodeLifecycle>,
+    collector: Arc<garbage_collector::GarbageCollector>,
 }
 
 impl Controllers {
@@ -61,6 +65,8 @@ impl Controllers {
             endpoints: endpoints::EndpointsObjects::build(&context),
             accounts: service_account::ServiceAccounts::build(&context),
             namespaces: namespace::Namespaces::build(&context),
+            nodes: node_lifecycle::NodeLifecycle::build(&context),
+            collector: garbage_collector::GarbageCollector::build(&context),
             context,
             scribe,
         }
@@ -78,6 +84,9 @@ impl Controllers {
             reconcile::start(&self.endpoints, &mut tasks, &token);
             reconcile::start(&self.accounts, &mut tasks, &token);
             reconcile::start(&self.namespaces, &mut tasks, &token);
+            reconcile::start(&self.nodes, &mut tasks, &token);
+            reconcile::start(&self.collector, &mut tasks, &token);
+            tasks.spawn(garbage_collector::watch_others(Arc::clone(&self.collector), token.clone()));
         }
         while tasks.join_next().await.is_some() {}
     }

@@ -116,6 +116,11 @@ impl<K: Cached> Informer<K> {
         })
     }
 
+    /// All objects for which `keep` holds.
+    pub(crate) fn filtered(&self, keep: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        self.read(|held| held.objects.values().filter(|object| keep(object)).cloned().collect())
+    }
+
     /// The objects of a namespace that the owner with this UID controls.
     pub(crate) fn controlled_by(&self, namespace: &str, uid: &str) -> Vec<Arc<K>> {
         self.indexed(namespace, Some(uid))
