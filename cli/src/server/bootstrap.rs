@@ -19,7 +19,7 @@ use crate::options::Settings;
 /// By convention the tenth address of the Service range.
 const CLUSTER_DNS_INDEX: u32 = 10;
 
-/// Creates or corrects `kube-dns`. Without a DNS server there is none.
+/// Corrects or creates `kube-dns`. Without a DNS server there is none.
 pub(crate) async fn cluster_dns(
     client: kube::Client,
     settings: &Settings,
@@ -29,9 +29,9 @@ pub(crate) async fn cluster_dns(
     let ip = nth_address(&settings.service_cidr, CLUSTER_DNS_INDEX)
         .with_context(|| format!("--service-cluster-ip-range {:?} has no tenth address", settings.service_cidr))?;
     let namespace = wellknown::NAMESPACE_KUBE_SYSTEM;
-    create_or_patch(Api::<Service>::namespaced(client.clone(), namespace), "kube-dns", service(ip)).await?;
+    patch_or_create(Api::<Service>::namespaced(client.clone(), namespace), "kube-dns", service(ip)).await?;
     let reachable = reachable(address);
-    create_or_patch(Api::<EndpointSlice>::namespaced(client, namespace), "kube-dns", slice(reachable)).await
+    patch_or_create(Api::<EndpointSlice>::namespaced(client, namespace), "kube-dns", slice(reachable)).await
 }
 
 fn service(ip: IpAddr) -> Value {
@@ -58,19 +58,17 @@ fn slice(address: SocketAddr) -> Value {
     })
 }
 
-async fn create_or_patch<K>(api: Api<K>, name: &str, object: Value) -> anyhow::Result<()>
+async fn patch_or_create<K>(api: Api<K>, name: &str, object: Value) -> anyhow::Result<()>
 where
     K: kube::Resource + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
 {
-    let typed = serde_json::from_value(object.clone())?;
-    match api.create(&PostParams::default(), &typed).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            api.patch(name, &PatchParams::default(), &Patch::Merge(object)).await?;
-            Ok(())
+    let written = match api.patch(name, &PatchParams::default(), &Patch::Merge(&object)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            api.create(&PostParams::default(), &serde_json::from_value(object)?).await
         }
-        Err(error) => Err(error).with_context(|| format!("{name} of the cluster cannot be written")),
-    }
+        patched => patched,
+    };
+    written.map(|_| ()).with_context(|| format!("{name} of the cluster cannot be written"))
 }
 
 /// Where pods reach a server bound to `address`: the wildcard address is this machine.
