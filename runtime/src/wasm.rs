@@ -74,7 +74,7 @@ pub struct HttpBounds {
     pub requests_per_instance: usize,
     /// How long an instance may wait for its next request before it is given up.
     pub idle: Duration,
-    /// How long a client may take to send the head of a request.
+    /// How long a client may take to send the head of its next request.
     pub header_read: Duration,
     /// Connections that may be open at once; beyond it new ones are closed.
     pub connections: usize,

@@ -137,12 +137,24 @@ impl Server {
         let mut job = Job { request, reply, admitted };
         while let Some(instance) = self.pop_idle() {
             match instance.send(job) {
-                Ok(()) => return received(answer.await),
+                Ok(()) => return self.received(answer.await),
                 Err(returned) => job = returned,
             }
         }
         self.instantiate(job)?;
-        received(answer.await)
+        self.received(answer.await)
+    }
+
+    fn received(&self, answer: Result<wasmtime::Result<Response>, oneshot::Canceled>) -> Result<Response, Refusal> {
+        match answer {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                self.template.complain(&format!("the program answered a request with an error: {error:#}"));
+                Err(Refusal::Failed)
+            }
+            // The instance has failed, and said why.
+            Err(oneshot::Canceled) => Err(Refusal::Failed),
+        }
     }
 
     /// Lets a request in, or has it wait, or turns it away.
@@ -167,14 +179,6 @@ impl Server {
         let task = async move { ended.run_until_cancelled_owned(metered).await.unwrap_or(()) };
         self.working.spawn_on(task, &self.threads);
         Ok(())
-    }
-}
-
-fn received(answer: Result<wasmtime::Result<Response>, oneshot::Canceled>) -> Result<Response, Refusal> {
-    match answer {
-        Ok(Ok(response)) => Ok(response),
-        // The worker has said why among the container's errors.
-        Ok(Err(_)) | Err(oneshot::Canceled) => Err(Refusal::Failed),
     }
 }
 

@@ -53,8 +53,8 @@ pub(super) struct Sockets {
 /// One socket.
 #[derive(Default)]
 struct Open {
-    /// The pod's port it is bound to; freed with the socket.
-    port: Option<Arc<dyn BoundPort>>,
+    /// The pod's port it asked for and is bound to; freed with the last socket that has it.
+    port: Option<(u16, Arc<dyn BoundPort>)>,
     /// By their real addresses, the peers as the guest knows them: the Service it asked for, though an endpoint
     /// answers, and who sent it a datagram.
     peers: HashMap<SocketAddr, SocketAddr>,
@@ -102,16 +102,16 @@ impl PodSockets<'_> {
             return Err(ErrorCode::AddressNotBindable);
         }
         // TCP and UDP of one number are one port of the pod: who asks for the second is given the first.
-        let held = self.sockets.open.values().find_map(|open| {
-            let port = open.port.as_ref()?;
-            (wanted.port() != 0 && pod.attachment().shown(port.real()).port() == wanted.port()).then(|| port.clone())
+        let held = self.sockets.open.values().find_map(|open| match &open.port {
+            Some((number, port)) if *number == wanted.port() && *number != 0 => Some(port.clone()),
+            Some(_) | None => None,
         });
-        let port = match held {
+        let port: Arc<dyn BoundPort> = match held {
             Some(port) => port,
             None => pod.attachment().listen(wanted.port()).map_err(|error| ErrorCode::from(&error))?.into(),
         };
         let real = port.real();
-        self.socket(number).port = Some(port);
+        self.socket(number).port = Some((wanted.port(), port));
         Ok(real)
     }
 

@@ -1,7 +1,7 @@
 //! The pod's side of its guests' sockets: its place in the network, its names, and its connections in flight.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -87,6 +87,8 @@ impl Pod {
     pub(in crate::wasm) async fn look_up(&self, name: &str) -> Vec<IpAddr> {
         match name.parse() {
             Ok(ip) => vec![ip],
+            // The one name that a pod has of itself, as every `/etc/hosts` has it.
+            Err(_) if name.trim_end_matches('.').eq_ignore_ascii_case("localhost") => vec![Ipv4Addr::LOCALHOST.into()],
             Err(_) => self.resolver.lookup(name, &self.namespace).await,
         }
     }

@@ -82,6 +82,17 @@ async fn a_trap_costs_one_request_and_one_instance() {
 }
 
 #[tokio::test]
+async fn an_error_of_a_handler_of_wasi_0_3_is_told_and_its_instance_goes_on() {
+    let node = Node::with(|config| config.http.instances = 1);
+    let running = node.start(component(include_str!("guests/server03.wat"), "server03"), |_| {}).await;
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    assert_eq!(client.get("/").await.0, 500);
+    assert_eq!(client.get("/").await.0, 500);
+    assert_eq!(node.stderr.text().matches("InternalError").count(), 2, "{}", node.stderr.text());
+    assert_eq!(running.usage().memory_bytes, 64 * 1024);
+}
+
+#[tokio::test]
 async fn requests_beyond_the_queue_are_told_to_come_again() {
     let node = Node::with(|config| (config.http.instances, config.http.queue) = (1, 0));
     let running = node.start(server(), |_| {}).await;
