@@ -218,3 +218,6 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests;
