@@ -7,6 +7,9 @@
 //! those keys have by then. Keys of a transaction that failed half-way are owed in the same way, because nobody knows
 //! which of their states the disk holds.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,8 +38,8 @@ const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// a crash skips what is left of it, and 64 bits are enough for more crashes than there will be. Tests see it end.
 pub(super) const REVISIONS_RESERVED: u64 = if cfg!(test) { 100 } else { 1_000_000 };
 
-/// How many keys may wait for the next transaction before one is made for their sake.
-const OWED_KEYS_MAX: usize = 8192;
+/// How many keys may wait for the next transaction before one is made for their sake. Tests see it reached.
+const OWED_KEYS_MAX: usize = if cfg!(test) { 64 } else { 8192 };
 
 /// How often aged events are looked for.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
