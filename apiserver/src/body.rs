@@ -1,5 +1,6 @@
 //! Bodies of requests: read up to a limit, decoded from JSON, YAML or Protocol Buffers, checked to be the kind they are sent as.
 
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use coracle_api::failure::{About, Failure};
 use coracle_api::field::FieldError;
@@ -17,6 +18,9 @@ use crate::schema;
 /// The largest body of a request: upstream's limit, twice the largest object.
 pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// How much of a body is read only to be dropped.
+const DRAINED_BYTES_MAX: usize = 256 * 1024;
+
 /// The largest excerpt of a body that an error shows.
 const EXCERPT_BYTES_MAX: usize = 128;
 
@@ -30,6 +34,13 @@ pub(crate) async fn read(body: axum::body::Body) -> Result<Bytes, Refused> {
         }
         Err(error) => Err(Refused::bad_request(format!("the body could not be read: {error}"))),
     }
+}
+
+/// A refusal before the body was read: what is left of it is read and dropped, since a connection with an unread body
+/// cannot be used again. A large one is not worth it.
+pub(crate) async fn refuse(sent: axum::body::Body, refused: Refused) -> Response {
+    let _ = Limited::new(sent, DRAINED_BYTES_MAX).collect().await;
+    refused.into_response()
 }
 
 /// How a body is encoded.

@@ -4,11 +4,11 @@
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use coracle_api::failure::Failure;
 use http::header::AUTHORIZATION;
 
-use crate::answer::Refused;
+use crate::body;
 use crate::identity::Identity;
 
 /// What anybody may read.
@@ -21,8 +21,7 @@ pub(crate) async fn authenticate(request: Request, next: Next) -> Response {
     // No tokens are known: one that is shown is wrong, even beside a certificate.
     let bad_token = request.headers().contains_key(AUTHORIZATION);
     if open || stamped && !bad_token {
-        next.run(request).await
-    } else {
-        Refused::from(Failure::Unauthorized).into_response()
+        return next.run(request).await;
     }
+    body::refuse(request.into_body(), Failure::Unauthorized.into()).await
 }

@@ -15,6 +15,7 @@ use coracle_api::wellknown::{
 
 use super::authenticate::OPEN_PATHS;
 use crate::answer::Refused;
+use crate::body;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -38,7 +39,10 @@ pub(crate) async fn authorize(request: Request, next: Next) -> Response {
     };
     match decide(identity, info) {
         Decision::Allow => next.run(request).await,
-        Decision::Deny => forbidden(identity, info).into_response(),
+        Decision::Deny => {
+            let refused = forbidden(identity, info);
+            body::refuse(request.into_body(), refused).await
+        }
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use coracle_api::failure::Failure;
 use http::Method;
 use tokio::sync::Semaphore;
 
-use crate::answer::Refused;
+use crate::body;
 
 /// Reads at once: upstream's default.
 const READS_MAX: usize = 400;
@@ -38,7 +38,8 @@ pub(crate) async fn limit(State(places): State<Arc<InFlight>>, request: Request,
     let place = if reads { places.reads.try_acquire() } else { places.writes.try_acquire() };
     let Ok(_place) = place else {
         let why = "The apiserver is overloaded, please try again later".to_owned();
-        return Refused::from(Failure::TooManyRequests { why, retry_after: 1, causes: Vec::new() }).into_response();
+        let refused = Failure::TooManyRequests { why, retry_after: 1, causes: Vec::new() }.into();
+        return body::refuse(request.into_body(), refused).await;
     };
     next.run(request).await
 }

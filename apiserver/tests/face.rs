@@ -1,0 +1,19 @@
+//! The API server as its clients see it: over the loopback client, and once over a socket.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests share may fail as they may")]
+
+#[path = "face/deletes.rs"]
+mod deletes;
+#[path = "face/discovery.rs"]
+mod discovery;
+#[path = "face/lists.rs"]
+mod lists;
+#[path = "face/objects.rs"]
+mod objects;
+#[path = "face/server.rs"]
+mod server;
+#[path = "face/subresources.rs"]
+mod subresources;
+#[path = "face/tls.rs"]
+mod tls;
+#[path = "face/watches.rs"]
+mod watches;

@@ -1,0 +1,107 @@
+//! Watches: everything once, in order, and what to do when history is gone.
+
+use coracle_apiserver::{Apiserver, Config, Identity};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::{Value, json};
+
+use crate::server::{CONFIG_MAPS, Server, mounts};
+
+fn config_map(name: &str, label: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"l": label}}})).unwrap()
+}
+
+fn told(event: &WatchEvent<ConfigMap>) -> String {
+    let name = |o: &ConfigMap| o.metadata.name.clone().unwrap();
+    match event {
+        WatchEvent::Added(o) => format!("+{}", name(o)),
+        WatchEvent::Modified(o) => format!("~{}", name(o)),
+        WatchEvent::Deleted(o) => format!("-{}", name(o)),
+        WatchEvent::Bookmark(_) => "bookmark".to_owned(),
+        WatchEvent::Error(e) => format!("{} {}", e.code, e.reason),
+    }
+}
+
+async fn watch(api: &Api<ConfigMap>, params: &WatchParams, from: &str, count: usize) -> Vec<String> {
+    let events = api.watch(params, from).await.unwrap();
+    events.take(count).map_ok(|e| told(&e)).try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_happens_after_a_list() {
+    let server = Server::new().await;
+    let api: Api<ConfigMap> = Api::default_namespaced(server.client.clone());
+    let from = api.list(&kube::api::ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    api.create(&PostParams::default(), &config_map("a", "1")).await.unwrap();
+    api.create(&PostParams::default(), &config_map("b", "2")).await.unwrap();
+    let moved = Patch::Merge(json!({"metadata": {"labels": {"l": "2"}}}));
+    api.patch("a", &PatchParams::default(), &moved).await.unwrap();
+    api.delete("b", &DeleteParams::default()).await.unwrap();
+    let all = WatchParams::default();
+    assert_eq!(watch(&api, &all, &from, 4).await, ["+a", "+b", "~a", "-b"]);
+    assert_eq!(watch(&api, &all.clone().labels("l=1"), &from, 2).await, ["+a", "-a"]);
+    assert_eq!(watch(&api, &all.clone().labels("l=2"), &from, 3).await, ["+b", "+a", "-b"]);
+    assert_eq!(watch(&api, &all.fields("metadata.name=b"), &from, 2).await, ["+b", "-b"]);
+}
+
+#[tokio::test]
+async fn a_watch_can_begin_with_what_is_there() {
+    let server = Server::new().await;
+    server.config_map("a", "1").await;
+    let query =
+        "watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let answer = server.get(&format!("{CONFIG_MAPS}?{query}")).await;
+    let lines: Vec<Value> =
+        answer.json.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["type"], "ADDED");
+    assert_eq!(lines[1]["type"], "BOOKMARK");
+    assert_eq!(lines[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+}
+
+#[tokio::test]
+async fn reflectors_keep_up_by_lists_and_by_streams() {
+    for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+        let server = Server::new().await;
+        let api: Api<ConfigMap> = Api::default_namespaced(server.client.clone());
+        api.create(&PostParams::default(), &config_map("a", "1")).await.unwrap();
+        let mut seen = std::pin::pin!(watcher(api.clone(), config).applied_objects());
+        assert_eq!(seen.try_next().await.unwrap().unwrap().metadata.name.as_deref(), Some("a"));
+        api.create(&PostParams::default(), &config_map("b", "1")).await.unwrap();
+        assert_eq!(seen.try_next().await.unwrap().unwrap().metadata.name.as_deref(), Some("b"));
+    }
+}
+
+#[tokio::test]
+async fn a_table_watch_states_its_columns_once() {
+    let server = Server::new().await;
+    server.config_map("a", "1").await;
+    server.config_map("b", "1").await;
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let answer = server.get_as(&format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1"), accept).await;
+    let lines: Vec<Value> =
+        answer.json.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines[0]["object"]["columnDefinitions"].is_array());
+    assert!(lines[1]["object"]["columnDefinitions"].is_null());
+    assert_eq!(lines[1]["object"]["rows"][0]["cells"][0], "b");
+}
+
+#[tokio::test]
+async fn a_watch_from_before_the_server_started_is_told_410() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { secure_port: 0, ..Config::new(dir.path()) };
+    let first = Apiserver::build(config.clone(), mounts()).await.unwrap();
+    let api: Api<ConfigMap> = Api::default_namespaced(first.client(Identity::admin()));
+    let made = api.create(&PostParams::default(), &config_map("a", "1")).await.unwrap();
+    api.create(&PostParams::default(), &config_map("b", "1")).await.unwrap();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    shutdown.cancel();
+    drop(api);
+    first.run(shutdown).await;
+    let second = Apiserver::build(config, mounts()).await.unwrap();
+    let api: Api<ConfigMap> = Api::default_namespaced(second.client(Identity::admin()));
+    assert_eq!(api.get("a").await.unwrap(), made);
+    let from = made.metadata.resource_version.unwrap();
+    assert_eq!(watch(&api, &WatchParams::default(), &from, 1).await, ["410 Expired"]);
+}
