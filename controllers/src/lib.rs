@@ -11,6 +11,7 @@ mod pod_facts;
 mod queue;
 mod reconcile;
 mod refusal;
+mod service_facts;
 
 mod deployment;
 mod endpoints;
@@ -18,9 +19,9 @@ mod endpointslice;
 mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
+mod pod_gc;
 mod replicaset;
 mod service_account;
-mod service_facts;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub struct Controllers {
     accounts: Arc<service_account::ServiceAccounts>,
     namespaces: Arc<namespace::Namespaces>,
     nodes: Arc<node_lifecycle::NodeLifecycle>,
+    pods: Arc<pod_gc::PodCollector>,
     collector: Arc<garbage_collector::GarbageCollector>,
 }
 
@@ -66,6 +68,7 @@ impl Controllers {
             accounts: service_account::ServiceAccounts::build(&context),
             namespaces: namespace::Namespaces::build(&context),
             nodes: node_lifecycle::NodeLifecycle::build(&context),
+            pods: pod_gc::PodCollector::build(&context),
             collector: garbage_collector::GarbageCollector::build(&context),
             context,
             scribe,
@@ -85,6 +88,7 @@ impl Controllers {
             reconcile::start(&self.accounts, &mut tasks, &token);
             reconcile::start(&self.namespaces, &mut tasks, &token);
             reconcile::start(&self.nodes, &mut tasks, &token);
+            reconcile::start(&self.pods, &mut tasks, &token);
             reconcile::start(&self.collector, &mut tasks, &token);
             tasks.spawn(garbage_collector::watch_others(Arc::clone(&self.collector), token.clone()));
         }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use face::cluster::{Cluster, deployment, pods_of, service};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -241,5 +241,32 @@ async fn a_namespace_gets_an_account_and_is_emptied_before_it_goes() {
     cluster.until("no namespace", async || namespaces.get_opt("lab").await.unwrap().is_none().then_some(())).await;
     let left = kube::Api::<Pod>::all(cluster.client.clone()).list(&ListParams::default()).await.unwrap();
     assert!(left.items.is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn taints_follow_what_a_node_says_of_itself() {
+    let cluster = Cluster::start().await;
+    let nodes = kube::Api::<Node>::all(cluster.client.clone());
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}})).unwrap();
+    nodes.create(&PostParams::default(), &node).await.unwrap();
+    let tainted = async |expected: &[&str]| {
+        cluster
+            .until(&format!("taints {expected:?}"), async || {
+                let node = nodes.get("n1").await.unwrap();
+                let taints = node.spec.and_then(|s| s.taints).unwrap_or_default();
+                let mut found: Vec<_> = taints.iter().map(|t| format!("{}:{}", t.key, t.effect)).collect();
+                found.sort();
+                (found == expected).then_some(())
+            })
+            .await;
+    };
+    tainted(&["node.kubernetes.io/not-ready:NoSchedule"]).await;
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    nodes.patch_status("n1", &PatchParams::default(), &Patch::Merge(ready)).await.unwrap();
+    tainted(&[]).await;
+    let cordon = json!({"spec": {"unschedulable": true}});
+    nodes.patch("n1", &PatchParams::default(), &Patch::Merge(cordon)).await.unwrap();
+    tainted(&["node.kubernetes.io/unschedulable:NoSchedule"]).await;
     cluster.stop().await;
 }
