@@ -12,8 +12,8 @@ pub(crate) const ACCEPT: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,ap
 pub(crate) struct Table {
     #[serde(default)]
     pub(crate) metadata: ListMeta,
-    #[serde(default)]
-    pub(crate) column_definitions: Vec<Column>,
+    /// Absent from the second event of a watch on: the columns stay the same.
+    pub(crate) column_definitions: Option<Vec<Column>>,
     #[serde(default)]
     pub(crate) rows: Vec<Row>,
 }
@@ -98,7 +98,12 @@ fn text(cell: &Value) -> String {
     }
 }
 
-/// Lines set in columns, three blanks apart.
+/// Blanks between two columns.
+const PADDING: usize = 3;
+/// The least width of a column, its padding included: kubectl's.
+const WIDTH_MIN: usize = 6;
+
+/// Lines set in columns.
 pub(crate) fn set(lines: &[Vec<String>]) -> Vec<String> {
     set_at_least(lines, &mut Vec::new())
 }
@@ -108,12 +113,12 @@ pub(crate) fn set_at_least(lines: &[Vec<String>], widths: &mut Vec<usize>) -> Ve
     for line in lines {
         widths.resize(widths.len().max(line.len()), 0);
         for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.chars().count() + PADDING).max(WIDTH_MIN);
         }
     }
     let set = |line: &Vec<String>| {
         let padded = line.iter().zip(widths.iter()).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("   ").trim_end().to_owned()
+        padded.collect::<String>().trim_end().to_owned()
     };
     lines.iter().map(set).collect()
 }
@@ -123,6 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_narrow_column_has_kubectls_least_width() {
+        assert_eq!(set(&[vec!["0".to_owned(), "48s".to_owned()]]), ["0     48s"]);
+    }
+
+    #[test]
     fn a_table_is_set_as_kubectl_sets_it() {
         let table: Table = serde_json::from_value(serde_json::json!({
             "columnDefinitions": [{"name": "Name", "priority": 0}, {"name": "Ready", "priority": 0}, {"name": "IP", "priority": 1}],
@@ -130,8 +140,9 @@ mod tests {
         }))
         .unwrap();
         let print = |style: &Style| {
-            let mut lines = vec![headings(&table.column_definitions, style)];
-            lines.extend(table.rows.iter().map(|r| cells(r, &table.column_definitions, style)));
+            let columns = table.column_definitions.as_deref().unwrap_or_default();
+            let mut lines = vec![headings(columns, style)];
+            lines.extend(table.rows.iter().map(|r| cells(r, columns, style)));
             set(&lines)
         };
         assert_eq!(print(&Style::default()), ["NAME   READY", "a      1/1"]);

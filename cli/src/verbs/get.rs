@@ -120,10 +120,11 @@ async fn tables(client: &Client, targets: &[Target<'_>], arguments: &Arguments) 
         for target in group {
             match fetch(client, &arguments.path(target, client)).await {
                 Ok(table) => {
+                    let columns = table.column_definitions.as_deref().unwrap_or_default();
                     if lines.is_empty() && !style.bare && !table.rows.is_empty() {
-                        lines.push(table::headings(&table.column_definitions, &style));
+                        lines.push(table::headings(columns, &style));
                     }
-                    lines.extend(table.rows.iter().map(|row| table::cells(row, &table.column_definitions, &style)));
+                    lines.extend(table.rows.iter().map(|row| table::cells(row, columns, &style)));
                     resume = Some((arguments.path(target, client), table));
                 }
                 Err(error) => failed += usize::from(!tolerated(&error, arguments)),
@@ -173,7 +174,7 @@ async fn fetch(client: &Client, path: &str) -> anyhow::Result<Table> {
 async fn watch(client: &Client, path: &str, first: Table, style: &Style, mut widths: Vec<usize>) -> anyhow::Result<()> {
     use tokio::io::AsyncBufReadExt;
     let version = first.metadata.resource_version.unwrap_or_default();
-    let mut columns = first.column_definitions;
+    let mut columns = first.column_definitions.unwrap_or_default();
     let request = Request::get(format!("{path}&watch=true&resourceVersion={version}"))
         .header(header::ACCEPT, table::ACCEPT)
         .body(Vec::new())?;
@@ -187,8 +188,8 @@ async fn watch(client: &Client, path: &str, first: Table, style: &Style, mut wid
             bail!("{}", event.pointer("/object/message").and_then(Value::as_str).unwrap_or("the watch ended"));
         }
         let table: Table = serde_json::from_value(event.get("object").cloned().unwrap_or_default())?;
-        if !table.column_definitions.is_empty() {
-            columns = table.column_definitions;
+        if let Some(named) = table.column_definitions.filter(|named| !named.is_empty()) {
+            columns = named;
         }
         let mut block = Vec::new();
         if !headed {
