@@ -15,7 +15,8 @@ pub type Expected = (&'static str, &'static str);
 pub fn check(path: &Path, expected: &[Expected]) {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let bad: Vec<&str> = text.lines().filter(|line| is_bad(line) && !is_listed(line, expected)).collect();
-    assert!(bad.is_empty(), "the server's log holds what nobody expected:\n{}", bad.join("\n"));
+    let (bad, end) = (bad.join("\n"), tail(path));
+    assert!(bad.is_empty(), "the server's log holds what nobody expected:\n{bad}\n--- its end:\n{end}");
 }
 
 /// The end of the log, for a test that failed.

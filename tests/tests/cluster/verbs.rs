@@ -68,10 +68,10 @@ fn bad_input_is_refused_in_the_servers_words() {
     let (said, warned) = cluster.coracle_with("apply --validate=warn -f -", unknown).ok_with_warnings();
     assert_eq!(said, "configmap/x created\n");
     assert!(warned.contains("Warning: unknown field \"daat\""), "{warned}");
-    let wrong = "{apiVersion: v1, kind: ConfigMap, metadata: {name: y}, data: [1]}";
+    let wrong = "{apiVersion: v1, kind: ConfigMap, metadata: {name: z}, data: [1]}";
     let refused = cluster.coracle_with("apply -f -", wrong).refused();
     assert!(refused.contains("BadRequest") && refused.contains("data"), "{refused}");
-    let refused = cluster.coracle_with("apply -f -", "{apiVersion: v1, kind: Boat, metadata: {name: y}}").refused();
+    let refused = cluster.coracle_with("apply -f -", "{apiVersion: v1, kind: Boat, metadata: {name: z}}").refused();
     assert!(refused.contains("Boat"), "{refused}");
     assert!(cluster.coracle("get boats").refused().contains("boats"));
 }

@@ -15,6 +15,7 @@ fn the_bad_neighbour_is_held_to_its_limits_while_others_answer() {
     cluster.push("hello");
     cluster.coracle("apply -f samples/hello/hello.yaml").ok();
     cluster.ready_pods("app=hello", 3);
+    eventually("an answer", || http::get(cluster.node_port(30080), "/"));
     let quiet = cpu_share(&cluster);
 
     cluster.coracle("apply -f samples/burn/burn.yaml").ok();

@@ -118,7 +118,16 @@ fn descriptions_tell_conditions_and_events() {
         &["Status: Running", conditions, "Scheduled", &assigned, "Pulled", "Created", "Started", "State: Running"],
     );
     has("svc hello", &["Type: NodePort", "NodePort: http 30080/TCP", "Endpoints: 127."]);
-    has("node", &["Ready True KubeletReady", "Capacity:", "Allocatable:", "Allocated resources:", "default hello-"]);
+    has(
+        "node",
+        &[
+            "KubeletReady kubelet is posting ready status",
+            "Capacity:",
+            "Allocatable:",
+            "Allocated resources:",
+            "default hello-",
+        ],
+    );
     has("cm hello", &["greeting: ---- hello"]);
 
     let events = cluster.kubectl("get events --sort-by=.lastTimestamp").ok();

@@ -40,3 +40,53 @@ fn our_own_get_prints_what_kubectl_prints() {
         });
     }
 }
+
+#[test]
+fn our_own_apply_reads_yaml_as_kubectl_does() {
+    let cluster = Cluster::start();
+    // Words that one version of YAML or another takes for something else than text.
+    let words = [
+        "y",
+        "n",
+        "yes",
+        "off",
+        "true",
+        "True",
+        "null",
+        "~",
+        "1",
+        "1.5",
+        "1e3",
+        ".5",
+        "0x1f",
+        "0o7",
+        "017",
+        "1_000",
+        "2001-01-01",
+        "12:30:45",
+        "=",
+        "<<",
+        "1e3x",
+        ".inf",
+        "-",
+        "'1'",
+        "|-\n    1\n    2",
+        ">-\n    a\n    b",
+        "!!str 1",
+        "a # b",
+        "\"\\x41\"",
+    ];
+    for word in words {
+        let kept = |name: &str, said: coracle_tests::Said| match said.tried() {
+            Ok(_) => cluster.get(&format!("/api/v1/namespaces/default/configmaps/{name}"))["data"].clone(),
+            // The words of a refusal may differ.
+            Err(_) => "refused".into(),
+        };
+        let map = |name: &str| {
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  k: {word}\n---\n# nothing\n")
+        };
+        let theirs = kept("theirs", cluster.kubectl_with("apply -f -", &map("theirs")));
+        let ours = kept("ours", cluster.coracle_with("apply -f -", &map("ours")));
+        assert_eq!(ours, theirs, "k: {word}");
+    }
+}
