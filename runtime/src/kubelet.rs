@@ -73,7 +73,14 @@ impl Kubelet {
         let live = self.logs.live(&place);
         let gone =
             |e| (StatusCode::NOT_FOUND, format!("the log of container {:?} cannot be read: {e}", place.container));
-        let stream = logs::read(&self.logs.dir(&place), run, live.as_ref(), options).map_err(gone)?;
+        let dir = self.logs.dir(&place);
+        // A run that is about to start has no log yet: the one before is the newest.
+        let before = || run.checked_sub(1).map(|before| logs::read(&dir, before, None, options.clone()));
+        let stream = match logs::read(&dir, run, live.as_ref(), options.clone()) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => before().unwrap_or(Err(e)),
+            other => other,
+        };
+        let stream = stream.map_err(gone)?;
         let frames = stream.map_ok(Frame::data).map_err(|e| -> BodyError { Box::new(e) });
         let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -175,6 +175,7 @@ impl Lifecycle {
                     *until = Some(now);
                 }
             }
+            Event::ImageChanged { slot, image } => self.image_changed(slot, image, now, effects),
             Event::RetryPrepare => {
                 if let Stage::Preparing { problem: Some(_), retry_at: Some(at), .. } = &mut self.stage {
                     *at = now;
@@ -293,6 +294,29 @@ impl Lifecycle {
                 effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
                 effects.push(Effect::Stop { slot, run: wanted });
             }
+        }
+    }
+
+    /// A running container is restarted with its new image, one that could not start is tried again.
+    fn image_changed(&mut self, slot: Slot, image: String, now: Timestamp, effects: &mut Vec<Effect>) {
+        let kill_at = after(now, self.plan.grace);
+        let Some(plan) = self.plan.containers.get_mut(slot.0).filter(|p| p.image != image) else { return };
+        plan.image = image;
+        let name = plan.name.clone();
+        match self.container(slot).map(|c| &mut c.state) {
+            Some(State::Held { until, tries, .. }) => {
+                *until = Some(now);
+                *tries = 0;
+            }
+            Some(State::Running { run, halt: halt @ Halt::No, .. }) => {
+                *halt = Halt::Draining { kill_at };
+                let run = *run;
+                let message = format!("Container {name} definition changed, will be restarted");
+                effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
+                effects.push(Effect::Stop { slot, run });
+            }
+            // Whatever starts next reads the spec as it is then.
+            _ => {}
         }
     }
 

@@ -62,6 +62,13 @@ pub enum Event {
         /// Its opinion.
         healthy: bool,
     },
+    /// The spec names another image for a container than it did.
+    ImageChanged {
+        /// Which container.
+        slot: Slot,
+        /// The image it names now.
+        image: String,
+    },
     /// What a held container waits for may be there now.
     Retry {
         /// Which container.

@@ -216,6 +216,35 @@ fn a_missing_image_waits_and_is_retried_at_once_when_it_arrives() {
 }
 
 #[test]
+fn another_image_restarts_what_runs_and_retries_what_could_not_start() {
+    let changed = |image: &str| Event::ImageChanged { slot: Slot(0), image: image.to_owned() };
+    let problem = Problem::InvalidImageName("bad".to_owned());
+    check(
+        plan(RestartPolicy::Always, 0, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, Event::StartFailed { slot: Slot(0), run: Run(1), problem }),
+            (1, changed("hello:2")),
+            (1, started(0, 2)),
+            (2, changed("hello:2")),
+            (3, changed("hello:3")),
+            (4, ended(0, 2, 0)),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Pending [InvalidImageName×0] → say InspectFailed, say Failed
+            1s Pending [ContainerCreating×0] → start 0.2
+            1s Running [running+×0] → 
+            2s Running [running+×0] → 
+            3s Running [running+×0] → say Killing, stop 0.2
+            4s Running [ContainerCreating×1] → start 0.3
+        "#]],
+    );
+}
+
+#[test]
 fn what_does_not_stop_is_killed_after_the_grace_period() {
     check(
         plan(RestartPolicy::Always, 0, 1),
@@ -281,6 +310,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         6 => (0..3_usize, 1..4_u32, 0..2_i32).prop_map(|(s, r, c)| ended(s, r, c)),
         1 => (slot(), run(), any::<bool>()).prop_map(|(slot, run, healthy)| Event::Probed { slot, run, probe: Probe::Liveness, healthy }),
         1 => slot().prop_map(|slot| Event::Retry { slot }),
+        1 => (slot(), 0..2_u8).prop_map(|(slot, n)| Event::ImageChanged { slot, image: format!("i:{n}") }),
         1 => Just(Event::RetryPrepare),
         4 => Just(Event::Tick),
         1 => (0..40_u64).prop_map(|s| Event::Delete { grace: Duration::from_secs(s) }),

@@ -304,6 +304,11 @@ pub(super) fn left_out(spec: &PodSpec) -> Vec<String> {
         let unknown = probes.into_iter().flatten().any(|p| p.exec.is_some() || p.grpc.is_some());
         add(unknown, field("exec and grpc probes (they count as passed)"));
     }
+    for volume in spec.volumes.iter().flatten() {
+        let limited =
+            volume.empty_dir.as_ref().is_some_and(|e| e.size_limit.is_some() || e.medium.as_deref() == Some("Memory"));
+        add(limited, format!("sizeLimit and medium of volume {}", volume.name));
+    }
     let projected = spec.volumes.iter().flatten().filter_map(|v| Some((v, v.projected.as_ref()?)));
     for (volume, projected) in projected {
         let other = projected.sources.iter().flatten().any(|s| {

@@ -20,6 +20,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// The longest wait after a write that failed.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// So many conflicts in a row are no coincidence: the pod is not ours any more.
+const CONFLICTS_MAX: u32 = 5;
+
 /// Publishes the status of one pod.
 pub(super) struct Publisher {
     newest: Option<watch::Sender<PodStatus>>,
@@ -85,11 +88,18 @@ impl Writer {
 
     /// Writes until it is done or something newer is there. Tells whether the pod is still ours to write.
     async fn write(&mut self, status: Map<String, Value>, newer: &watch::Receiver<PodStatus>) -> bool {
-        let mut wait = RETRY_FIRST;
+        let (mut wait, mut conflicts) = (RETRY_FIRST, 0);
         while status != self.written {
             match self.patch(&status).await {
                 Ok(_) => self.written = status.clone(),
-                Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return false,
+                Err(kube::Error::Api(refused)) if refused.code == 404 => return false,
+                // Another wrote at the same moment, or the pod is a namesake that came after ours.
+                Err(kube::Error::Api(refused)) if refused.code == 409 => {
+                    conflicts += 1;
+                    if conflicts >= CONFLICTS_MAX {
+                        return false;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, pod = self.name, "the status of a pod could not be written; trying again");
                     tokio::time::sleep(wait).await;

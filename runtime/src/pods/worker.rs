@@ -2,14 +2,13 @@
 //!
 //! It decides nothing itself. It returns when the object is gone from the API, or when the node stops.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock;
 use coracle_api::event::Kind;
-use coracle_api::meet::{Attachment, PodSlot};
-use coracle_api::names::{NamespacedName, Uid};
+use coracle_api::meet::Attachment;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
@@ -18,17 +17,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::launch::{self, Order};
+use super::prepare::{fill, prepare, references};
 use super::publish::Publisher;
 use super::records::Record;
 use super::{News, Shared};
-use crate::downward::Facts;
 use crate::images::Reference;
 use crate::lifecycle::{
     Effect, Event, Lifecycle, Plan, Problem, Run, Slot, Surroundings, is_own_condition, qos_class, status,
 };
-use crate::sources::{Change, Source};
-use crate::{env, volumes};
-use volumes::PodDir;
+use crate::sources::Change;
+use crate::volumes::PodDir;
 
 /// How many reports of containers may wait: they come one by one.
 const REPORTS_MAX: usize = 64;
@@ -84,6 +82,7 @@ pub(super) struct Worker {
     current: PodStatus,
     publisher: Publisher,
     vanished: bool,
+    released: bool,
 }
 
 impl Worker {
@@ -101,6 +100,7 @@ impl Worker {
             runs: BTreeMap::new(),
             attachment: None,
             vanished: false,
+            released: false,
             shared,
             pod,
             news,
@@ -112,7 +112,7 @@ impl Worker {
     /// Runs the pod to its end.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let plan = Plan::of(&self.pod);
-        self.say_what_is_left_out();
+        self.say_what_is_left_out(plan.refusal.as_ref());
         let mut life = Lifecycle::adopt(plan, &self.current, clock::now());
         let mut pending: Vec<Event> = match self.deletion() {
             Some(delete) => vec![delete],
@@ -127,6 +127,9 @@ impl Worker {
             self.show(&life);
             if life.is_gone() {
                 break;
+            }
+            if life.is_finished() {
+                self.release().await;
             }
             match self.signal(&life, &stop).await {
                 Signal::Stop => return self.halt().await,
@@ -194,13 +197,15 @@ impl Worker {
                 vec![Event::Vanished]
             }
             News::Is(pod) => {
+                let mut events = images_changed(&self.pod, &pod);
                 let downward = pod.metadata.labels != self.pod.metadata.labels
                     || pod.metadata.annotations != self.pod.metadata.annotations;
                 self.pod = pod;
                 if downward {
                     self.refresh();
                 }
-                self.deletion().into_iter().collect()
+                events.extend(self.deletion());
+                events
             }
         }
     }
@@ -360,25 +365,36 @@ impl Worker {
             self.tasks.abort_all();
         }
         self.publisher.finish(LAST_PATIENCE).await;
-        self.attachment = None;
-        let dir = self.dir.clone();
-        let removed = tokio::task::spawn_blocking(move || dir.remove()).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(%error, dir = ?self.dir, "cannot delete the directories of a pod that is gone");
-        }
+        self.release().await;
         let (namespace, name) = self.names();
         while !self.vanished {
             self.delete(&namespace, &name).await;
             // Ends at the news that it is gone; a finalizer may take its time.
-            match tokio::time::timeout(SLEEP_MAX, self.news.changed()).await {
+            let gone = self.news.wait_for(|news| matches!(news, News::Gone));
+            match tokio::time::timeout(SLEEP_MAX, gone).await {
                 Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => self.vanished = matches!(*self.news.borrow_and_update(), News::Gone),
+                Ok(Ok(_)) => self.vanished = true,
+                Err(_) => {}
             }
         }
         let uid = self.pod.metadata.uid.clone().unwrap_or_default();
         self.shared.records.remove(&namespace, &name, &uid);
         if let Err(error) = self.shared.logs.remove(&namespace, &name, &uid) {
             tracing::warn!(%error, pod = name, "cannot delete the logs of a pod that is gone");
+        }
+    }
+
+    /// Gives back the address and the directories: nothing runs in them any more.
+    async fn release(&mut self) {
+        if self.released {
+            return;
+        }
+        self.released = true;
+        self.attachment = None;
+        let dir = self.dir.clone();
+        let removed = tokio::task::spawn_blocking(move || dir.remove()).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, dir = ?self.dir, "cannot delete the directories of a pod that ended");
         }
     }
 
@@ -426,7 +442,10 @@ impl Worker {
     }
 
     /// Nothing of a spec is ignored in silence.
-    fn say_what_is_left_out(&self) {
+    fn say_what_is_left_out(&self, refusal: Option<&String>) {
+        if let Some(refusal) = refusal {
+            self.shared.speaker.pod(&self.pod, None, Kind::Warning, "Unsupported", refusal.clone());
+        }
         let left_out = self.pod.spec.as_ref().map(launch::left_out).unwrap_or_default();
         if !left_out.is_empty() {
             let message = format!("this node runs WebAssembly and leaves out: {}", left_out.join(", "));
@@ -447,32 +466,13 @@ async fn next_change(changes: &mut Option<broadcast::Receiver<Change>>) -> Optio
     }
 }
 
-/// All objects that a pod refers to.
-fn references(pod: &Pod) -> BTreeSet<Source> {
-    let spec = pod.spec.iter();
-    let containers = spec.flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
-    containers.flat_map(env::references).chain(volumes::references(pod)).collect()
-}
-
-/// An address and the volumes.
-async fn prepare(shared: &Shared, pod: &Pod, dir: &PodDir) -> Result<Arc<dyn Attachment>, String> {
-    let meta = &pod.metadata;
-    let text = |s: &Option<String>| s.clone().unwrap_or_default();
-    let uid = Uid::new(text(&meta.uid)).map_err(|e| e.to_string())?;
-    let slot = PodSlot { pod: NamespacedName::new(text(&meta.namespace), text(&meta.name)), uid };
-    let attachment =
-        shared.network.attach(slot).await.map_err(|e| format!("the pod cannot be given an address: {e}"))?;
-    fill(shared, pod, dir, attachment.ip()).await?;
-    Ok(attachment)
-}
-
-/// Brings the volumes up to date.
-async fn fill(shared: &Shared, pod: &Pod, dir: &PodDir, pod_ip: std::net::IpAddr) -> Result<(), String> {
-    if pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).is_none_or(Vec::is_empty) {
-        return Ok(());
-    }
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let fetched = shared.sources.fetch(namespace, &volumes::references(pod)).await.map_err(|e| e.to_string())?;
-    let facts = Facts { pod, pod_ip, host_ip: shared.host_ip, allocatable: shared.allocatable };
-    volumes::set_up(dir, &facts, &fetched).map_err(|e| e.to_string())
+/// Which containers name another image than before.
+fn images_changed(before: &Pod, now: &Pod) -> Vec<Event> {
+    let containers = |pod: &'_ Pod| -> Vec<Option<String>> {
+        let spec = pod.spec.iter();
+        let all = spec.flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
+        all.map(|c| c.image.clone()).collect()
+    };
+    let pairs = containers(before).into_iter().zip(containers(now)).enumerate().filter(|(_, (old, new))| old != new);
+    pairs.map(|(i, (_, new))| Event::ImageChanged { slot: Slot(i), image: new.unwrap_or_default() }).collect()
 }

@@ -27,6 +27,9 @@ pub enum MountError {
         /// What does not fit, and what to do.
         why: &'static str,
     },
+    /// A mount path that leads out of the container.
+    #[error("mountPath {0:?} may not contain '..'")]
+    Path(String),
     /// The disk failed.
     #[error("cannot make the container's directories")]
     Write(#[from] std::io::Error),
@@ -51,7 +54,12 @@ pub fn prepare_root(dir: &PodDir, pod: &Pod, container: &Container) -> Result<Ve
             .ok_or_else(|| MountError::NoSuchVolume(mount.name.clone()))?;
         let place = mount.mount_path.trim_matches('/');
         if place.split('/').any(|part| part == "..") {
-            return Err(MountError::NoSuchVolume(mount.name.clone()));
+            return Err(MountError::Path(mount.mount_path.clone()));
+        }
+        if mount.sub_path_expr.as_deref().is_some_and(|e| !e.is_empty()) {
+            let path = mount.sub_path_expr.clone().unwrap_or_default();
+            let why = "this node does not expand subPathExpr; write the path as subPath";
+            return Err(MountError::SubPath { volume: volume.name.clone(), path, why });
         }
         let sub = mount.sub_path.as_deref().filter(|s| !s.is_empty());
         let host_path = dir.volume(&volume.name);
