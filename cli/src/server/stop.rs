@@ -3,7 +3,7 @@
 //! Order: who makes work (controllers, scheduler), then the pods (drained, so that their last status is written),
 //! then network and DNS, at last the API server and its store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -33,7 +33,16 @@ type Ended = (&'static str, Result<(), String>);
 /// The running parts, by stage.
 #[derive(Default)]
 pub(crate) struct Stages {
-    stages: BTreeMap<Stage, (CancellationToken, JoinSet<Ended>)>,
+    stages: BTreeMap<Stage, Parts>,
+}
+
+/// The parts of one stage.
+#[derive(Default)]
+struct Parts {
+    stop: CancellationToken,
+    tasks: JoinSet<Ended>,
+    /// Those that have not ended.
+    left: BTreeSet<&'static str>,
 }
 
 /// What a part's `run` may return: nothing, or a reason.
@@ -60,9 +69,10 @@ impl Stages {
     where
         F: Future<Output: RunResult> + Send + 'static,
     {
-        let (token, tasks) = self.stages.entry(stage).or_default();
-        let run = run(token.clone());
-        tasks.spawn(async move { (name, run.await.reason()) });
+        let parts = self.stages.entry(stage).or_default();
+        let run = run(parts.stop.clone());
+        parts.left.insert(name);
+        parts.tasks.spawn(async move { (name, run.await.reason()) });
     }
 
     /// Runs until a signal, or until a part ends by itself; then stops the others in order.
@@ -87,9 +97,15 @@ impl Stages {
     }
 
     async fn first_to_end(&mut self) -> Ended {
-        let ends = self.stages.values_mut().map(|(_, tasks)| Box::pin(tasks.join_next()));
-        match futures::future::select_all(ends).await.0 {
-            Some(Ok(ended)) => ended,
+        let ends = self.stages.values_mut().map(|parts| Box::pin(parts.tasks.join_next()));
+        let first = futures::future::select_all(ends).await.0;
+        match first {
+            Some(Ok(ended)) => {
+                for parts in self.stages.values_mut() {
+                    parts.left.remove(ended.0);
+                }
+                ended
+            }
             Some(Err(panic)) => ("a part", Err(panic.to_string())),
             None => ("a stage", Ok(())),
         }
@@ -97,25 +113,33 @@ impl Stages {
 
     async fn stop_all(&mut self) {
         let share = SHUTDOWN_GRACE / u32::try_from(self.stages.len().max(1)).unwrap_or(1);
-        for (token, tasks) in self.stages.values_mut() {
-            token.cancel();
-            stop_stage(tasks, share).await;
+        for parts in self.stages.values_mut() {
+            parts.stop.cancel();
+            parts.end(share).await;
         }
     }
 }
 
-async fn stop_stage(tasks: &mut JoinSet<Ended>, within: Duration) {
-    let all = async {
-        while let Some(ended) = tasks.join_next().await {
+impl Parts {
+    /// Waits until all have ended; ends those that take too long.
+    async fn end(&mut self, within: Duration) {
+        if tokio::time::timeout(within, self.join()).await.is_err() {
+            warn!(parts = ?self.left, "did not stop in time and are ended");
+            self.tasks.shutdown().await;
+        }
+    }
+
+    async fn join(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
             match ended {
-                Ok((_, Ok(()))) => {}
-                Ok((part, Err(reason))) => warn!(part, reason, "failed while stopping"),
+                Ok((part, result)) => {
+                    self.left.remove(part);
+                    if let Err(reason) = result {
+                        warn!(part, reason, "failed while stopping");
+                    }
+                }
                 Err(error) => warn!(%error, "a part broke while stopping"),
             }
         }
-    };
-    if tokio::time::timeout(within, all).await.is_err() {
-        warn!("a part did not stop in time and is ended");
-        tasks.shutdown().await;
     }
 }
