@@ -3,9 +3,11 @@
 //! Invariant: an instance answers one request at a time, and one that failed answers no more. There are never more
 //! requests under way than the bounds allow: those beyond wait, and those beyond the queue are told 503.
 //!
-//! Reading order: admission and the pool of instances (here), one connection (`front`), one instance (`worker`).
+//! Reading order: admission and the pool of instances (here), one connection (`front`), one instance (`worker`),
+//! and what a connection leaves of a body (`remains`).
 
 mod front;
+mod remains;
 mod worker;
 
 use std::future::Future;

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
+use super::remains::Remains;
 use super::{Job, Response, Server};
 use crate::wasm::state::State;
 
@@ -66,19 +67,21 @@ async fn answer(store: &mut Store<State>, proxy: &Proxy, job: Job) -> wasmtime::
     match proxy {
         Proxy::P2(guest) => {
             let reply: Reply = Arc::new(Mutex::new(Some(reply)));
+            let (remains, method) = (Arc::new(Remains::default()), request.method().clone());
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, request)?;
-            let theirs = reply.clone();
+            let (theirs, kept) = (reply.clone(), remains.clone());
             let out = http.new_response_outparam_from_callback(move |response| {
                 if let Some(reply) = take(&theirs) {
                     // Nobody listens when the client has gone; the guest need not know.
-                    let _ = reply.send(response.map_err(Into::into));
+                    let _ = reply.send(response.map(|response| kept.keep(&method, response)).map_err(Into::into));
                 }
             })?;
             let call = guest.wasi_http_incoming_handler().call_handle(&mut *store, request, out);
             tokio::select! {
                 biased;
                 result = call => result?,
+                never = poll_fn(|context| remains.poll_read(context)) => match never {},
                 () = abandoned(&reply) => bail!("the client has gone, and the program did not answer"),
             }
             // A program that returned without an answer has failed, though it did not trap.

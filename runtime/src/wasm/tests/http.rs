@@ -59,6 +59,21 @@ async fn an_instance_is_reused_until_it_has_answered_its_share() {
     }
     let answered = |count: u8| (200, format!("{count}\n"));
     assert_eq!(bodies, [answered(1), answered(2), answered(3), answered(1), answered(2)]);
+    assert_eq!(node.stderr.text(), "");
+}
+
+#[tokio::test]
+async fn a_program_finishes_its_answer_though_the_connection_needs_no_more_of_it() {
+    let node = Node::with(|config| config.http.instances = 1);
+    let _running = node.start(server(), |_| {}).await;
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    for _ in 0..2 {
+        let head = ::http::Request::head("/").header("host", "pod").body(Empty::new()).unwrap();
+        client.sender.ready().await.unwrap();
+        assert_eq!(client.sender.send_request(head).await.unwrap().headers()["content-length"], "2");
+    }
+    assert_eq!(client.get("/").await, (200, "3\n".into()));
+    assert_eq!(node.stderr.text(), "");
 }
 
 #[tokio::test]

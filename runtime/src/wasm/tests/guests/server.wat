@@ -1,7 +1,9 @@
 ;; Answers by the first letter of the path: /trap traps, /grow takes all memory, /spin never answers;
 ;; any other path is answered with how many requests this instance has answered so far, in one digit.
+;; It says how long its answer is, and takes it for an error if it cannot flush and finish it.
 (module
   (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.12" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))
   (import "wasi:http/types@0.2.12" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
   (import "wasi:http/types@0.2.12" "[method]outgoing-response.body" (func $body (param i32 i32)))
   (import "wasi:http/types@0.2.12" "[method]outgoing-body.write" (func $write (param i32 i32)))
@@ -17,9 +19,11 @@
   (global $count (mut i32) (i32.const 0))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
   (data (i32.const 100) "0\n")
+  (data (i32.const 200) "content-length2")
   (func $boom unreachable)
+  (func $ok (param $result i32) (if (i32.load8_u (local.get $result)) (then unreachable)))
   (func (export "wasi:http/incoming-handler@0.2.12#handle") (param $request i32) (param $out i32)
-    (local $letter i32) (local $r i32) (local $b i32) (local $s i32)
+    (local $letter i32) (local $fields i32) (local $r i32) (local $b i32) (local $s i32)
     (call $path (local.get $request) (i32.const 16))
     (local.set $letter (i32.load8_u (i32.add (i32.load (i32.const 20)) (i32.const 1))))
     (if (i32.eq (local.get $letter) (i32.const 116)) (then (call $boom)))
@@ -28,7 +32,10 @@
     (if (i32.eq (local.get $letter) (i32.const 115)) (then (loop $ever (br $ever))))
     (global.set $count (i32.add (global.get $count) (i32.const 1)))
     (i32.store8 (i32.const 100) (i32.add (i32.const 48) (i32.rem_u (global.get $count) (i32.const 10))))
-    (local.set $r (call $response (call $fields)))
+    (local.set $fields (call $fields))
+    (call $append (local.get $fields) (i32.const 200) (i32.const 14) (i32.const 214) (i32.const 1) (i32.const 32))
+    (call $ok (i32.const 32))
+    (local.set $r (call $response (local.get $fields)))
     (call $body (local.get $r) (i32.const 16))
     (local.set $b (i32.load (i32.const 20)))
     (call $set (local.get $out) (i32.const 0) (local.get $r)
@@ -36,6 +43,8 @@
     (call $write (local.get $b) (i32.const 16))
     (local.set $s (i32.load (i32.const 20)))
     (call $put (local.get $s) (i32.const 100) (i32.const 2) (i32.const 32))
+    (call $ok (i32.const 32))
     (call $drop-stream (local.get $s))
     (call $finish (local.get $b) (i32.const 0) (i32.const 0) (i32.const 48))
+    (call $ok (i32.const 48))
     (call $drop-request (local.get $request))))
