@@ -46,6 +46,20 @@ pub(super) fn ip(errors: &mut Errors, path: String, value: &str) {
     }
 }
 
+/// A network of either family.
+pub(super) fn cidr(errors: &mut Errors, path: String, value: &str) {
+    let parts = value.split_once('/').and_then(|(a, bits)| Some((a.parse().ok()?, bits.parse::<u8>().ok()?)));
+    let valid = match parts {
+        Some((std::net::IpAddr::V4(_), bits)) => bits <= 32,
+        Some((std::net::IpAddr::V6(_), bits)) => bits <= 128,
+        None => false,
+    };
+    if !valid {
+        let rule = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.push(FieldError::invalid(path, value, rule));
+    }
+}
+
 /// A field that may not change.
 pub(super) fn immutable<T: PartialEq + serde::Serialize>(errors: &mut Errors, path: &str, new: &T, old: &T) {
     if new != old {

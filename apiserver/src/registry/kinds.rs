@@ -43,3 +43,6 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
     ];
     rows.into_iter().map(Arc::new).collect()
 }
+
+#[cfg(test)]
+mod tests;

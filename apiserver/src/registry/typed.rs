@@ -148,12 +148,17 @@ const MAPS: [&str; 6] = ["annotations", "binaryData", "data", "labels", "matchLa
 /// Maps whose values are quantities.
 const QUANTITIES: [&str; 6] = ["allocatable", "allocatedResources", "capacity", "limits", "overhead", "requests"];
 
+/// Fields that are quantities by themselves.
+const QUANTITY: [&str; 2] = ["divisor", "sizeLimit"];
+
 /// Writes an object as upstream does: without empty lists and maps, quantities in their canonical form.
 fn tidy(object: &mut Value) -> Result<(), Unparsable> {
     match object {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
                 if QUANTITIES.contains(&key.as_str()) {
+                    value.as_object_mut().into_iter().flat_map(|map| map.values_mut()).try_for_each(canonicalise)?;
+                } else if QUANTITY.contains(&key.as_str()) {
                     canonicalise(value)?;
                 } else if !MAPS.contains(&key.as_str()) {
                     tidy(value)?;
@@ -177,13 +182,11 @@ fn tidy(object: &mut Value) -> Result<(), Unparsable> {
     Ok(())
 }
 
-fn canonicalise(quantities: &mut Value) -> Result<(), Unparsable> {
-    for value in quantities.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
-        if let Value::String(text) = value
-            && let Cow::Owned(canonical) = quantity::canonical(text).map_err(|e| Unparsable(e.to_string()))?
-        {
-            *text = canonical;
-        }
+fn canonicalise(value: &mut Value) -> Result<(), Unparsable> {
+    if let Value::String(text) = value
+        && let Cow::Owned(canonical) = quantity::canonical(text).map_err(|e| Unparsable(e.to_string()))?
+    {
+        *text = canonical;
     }
     Ok(())
 }

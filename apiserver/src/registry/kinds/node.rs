@@ -11,7 +11,7 @@ use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, NONE, UNKNOWN, or, text, wide};
 use crate::registry::check::labels::{label_value, qualified_name};
 use crate::registry::check::names::require;
-use crate::registry::check::{Errors, at, item, one_of};
+use crate::registry::check::{Errors, at, cidr, item, one_of};
 use crate::registry::meta::NameRule;
 use crate::registry::typed::{Kind, Typed};
 use crate::registry::{Column, Generation, Row, Scope, Subresource};
@@ -81,11 +81,8 @@ impl Kind for Strategy {
         let Some(spec) = &object.spec else { return errors };
         validate_taints(&mut errors, spec.taints.as_deref().unwrap_or_default());
         let cidrs = spec.pod_cidrs.as_deref().unwrap_or_default();
-        for (index, cidr) in cidrs.iter().enumerate() {
-            if !is_cidr(cidr) {
-                let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-                errors.push(FieldError::invalid(item("spec", "podCIDRs", index), cidr.as_str(), detail));
-            }
+        for (index, range) in cidrs.iter().enumerate() {
+            cidr(&mut errors, item("spec", "podCIDRs", index), range);
         }
         if spec.pod_cidr.is_some() && cidrs.first() != spec.pod_cidr.as_ref() {
             let detail = "must be the same as the first of podCIDRs";
@@ -167,14 +164,4 @@ fn validate_taints(errors: &mut Errors, taints: &[Taint]) {
             errors.push(error);
         }
     }
-}
-
-fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    let most = match address.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(_)) => 32,
-        Ok(std::net::IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }

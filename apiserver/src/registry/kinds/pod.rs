@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::ALL_VERBS;
 use crate::registry::cells::{AGE, NAME, text, wide};
-use crate::registry::check::names;
+use crate::registry::check::{names, one_of_if_any};
 use crate::registry::meta::NameRule;
-use crate::registry::typed::{Kind, Typed};
+use crate::registry::typed::{Kind, Typed, keep};
 use crate::registry::{Column, Generation, Row, Scope, Subresource, pod_spec};
 use crate::store::Durability;
 
@@ -103,11 +103,27 @@ impl Kind for Strategy {
         }
     }
 
+    /// What was filled in at creation stays where a change leaves it out.
+    fn prepare_for_update(new: &mut Value, old: &Value) {
+        keep(new, old, "status");
+        let (Some(new), Some(old)) = (new.get_mut("spec").and_then(Value::as_object_mut), old.get("spec")) else {
+            return;
+        };
+        for field in ["preemptionPolicy", "priority", "serviceAccount", "serviceAccountName"] {
+            if let (None, Some(value)) = (new.get(field), old.get(field)) {
+                new.insert(field.to_owned(), value.clone());
+            }
+        }
+    }
+
     fn validate(object: &Pod) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let empty = PodSpec::default();
         let spec = object.spec.as_ref().unwrap_or(&empty);
         pod_spec::validate_spec(&mut errors, "spec", spec);
+        let policies = ["Never", "PreemptLowerPriority"];
+        let policy = spec.preemption_policy.as_deref();
+        one_of_if_any(&mut errors, "spec.preemptionPolicy".to_owned(), policy, &policies);
         let class = spec.priority_class_name.as_deref().unwrap_or_default();
         let known = PRIORITY_CLASSES.iter().find(|(name, _)| *name == class).map(|(_, value)| *value);
         if !class.is_empty() && known.is_none() {

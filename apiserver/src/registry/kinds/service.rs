@@ -83,6 +83,14 @@ impl Kind for Strategy {
         validate::validate_update(new, old)
     }
 
+    fn validate_status_update(new: &Service, _old: &Service) -> Vec<FieldError> {
+        validate::validate_status(new)
+    }
+
+    fn warnings(object: &Service) -> Vec<String> {
+        validate::warnings(object)
+    }
+
     fn cells(object: &Service, now: Timestamp) -> Vec<Value> {
         cells::cells(object, now)
     }

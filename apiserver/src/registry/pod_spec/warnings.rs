@@ -111,6 +111,9 @@ fn without_effect(found: &mut Vec<String>, path: &str, spec: &PodSpec) {
             found.push(format!("{}: {NO_EFFECT}", at(path, field)));
         }
     }
+    if spec.runtime_class_name.as_deref().is_some_and(|name| !name.is_empty()) {
+        found.push(format!("{}: has no effect: every pod runs as WebAssembly", at(path, "runtimeClassName")));
+    }
     for (field, containers) in
         [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&*spec.containers))]
     {

@@ -43,7 +43,10 @@ pub(super) fn default(service: &mut Service) {
         spec.allocate_load_balancer_node_ports.get_or_insert(true);
     }
     one_name_for_the_address(spec);
-    service.status.get_or_insert_default().load_balancer.get_or_insert_default();
+    let balancer = service.status.get_or_insert_default().load_balancer.get_or_insert_default();
+    for ingress in balancer.ingress.iter_mut().flatten().filter(|i| i.ip.is_some()) {
+        ingress.ip_mode.get_or_insert_with(|| "VIP".to_owned());
+    }
 }
 
 fn affinity(spec: &mut ServiceSpec) {
@@ -99,6 +102,11 @@ pub(super) fn take_over(new: &mut Value, old: &Value) {
     if kind == EXTERNAL_NAME && had != EXTERNAL_NAME {
         forget(spec, old, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
     } else if kind != EXTERNAL_NAME && had != EXTERNAL_NAME {
+        let changed = spec.get("clusterIP").filter(|ip| Some(*ip) != old.get("clusterIP")).cloned();
+        if let (Some(ip), true) = (changed, spec.get("clusterIPs") == old.get("clusterIPs")) {
+            // Who changes the one name means the other too; the rules then tell that it may not change.
+            spec.insert("clusterIPs".to_owned(), json!([ip]));
+        }
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             if let (None, Some(value)) = (spec.get(field), old.get(field)) {
                 spec.insert(field.to_owned(), value.clone());

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use crate::registry::check::labels::{labels, qualified_name};
 use crate::registry::check::names::{self, require};
 use crate::registry::check::numbers::{port, port_or_name};
-use crate::registry::check::{Errors, at, ip, item, one_of};
+use crate::registry::check::{Errors, at, cidr, ip, item, one_of, one_of_if_any};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
@@ -197,6 +197,7 @@ fn policies(errors: &mut Errors, spec: &ServiceSpec, kind: &str) {
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         errors.push(FieldError::invalid("spec.healthCheckNodePort", health, detail));
     }
+    balancer(errors, spec, kind);
     for (field, set) in [
         ("allocateLoadBalancerNodePorts", spec.allocate_load_balancer_node_ports.is_some()),
         ("loadBalancerClass", spec.load_balancer_class.is_some()),
@@ -206,6 +207,56 @@ fn policies(errors: &mut Errors, spec: &ServiceSpec, kind: &str) {
             errors.push(FieldError::forbidden(at("spec", field), detail));
         }
     }
+}
+
+fn balancer(errors: &mut Errors, spec: &ServiceSpec, kind: &str) {
+    // Upstream writes this path with a capital.
+    let path = "spec.LoadBalancerSourceRanges";
+    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    if !ranges.is_empty() && kind != "LoadBalancer" {
+        errors.push(FieldError::forbidden(path, "may only be used when `type` is 'LoadBalancer'"));
+    } else {
+        for (index, range) in ranges.iter().enumerate() {
+            cidr(errors, format!("{path}[{index}]"), range);
+        }
+    }
+    if let Some(class) = spec.load_balancer_class.as_deref().filter(|_| kind == "LoadBalancer") {
+        require(errors, "spec.loadBalancerClass", class, qualified_name);
+    }
+    let ways = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    one_of_if_any(errors, "spec.trafficDistribution".to_owned(), spec.traffic_distribution.as_deref(), &ways);
+}
+
+/// The rules for a change of the status.
+pub(super) fn validate_status(service: &Service) -> Errors {
+    const PATH: &str = "status.loadBalancer.ingress";
+    let mut errors = Vec::new();
+    let balancer = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
+    let ingress = balancer.and_then(|b| b.ingress.as_deref()).unwrap_or_default();
+    if !ingress.is_empty() && service.spec.as_ref().and_then(|s| s.type_.as_deref()) != Some("LoadBalancer") {
+        errors.push(FieldError::forbidden(PATH, "may only be used when `spec.type` is 'LoadBalancer'"));
+        return errors;
+    }
+    for (index, point) in ingress.iter().enumerate() {
+        if let Some(address) = point.ip.as_deref().filter(|a| !a.is_empty()) {
+            ip(&mut errors, format!("{PATH}[{index}].ip"), address);
+        }
+        if let Some(name) = point.hostname.as_deref().filter(|n| !n.is_empty()) {
+            require(&mut errors, &format!("{PATH}[{index}].hostname"), name, names::subdomain);
+        }
+    }
+    errors
+}
+
+/// What is allowed but odd.
+pub(super) fn warnings(service: &Service) -> Vec<String> {
+    let empty = ServiceSpec::default();
+    let spec = service.spec.as_ref().unwrap_or(&empty);
+    let named = spec.external_name.as_deref().is_some_and(|n| !n.is_empty());
+    if named && spec.type_.as_deref() != Some("ExternalName") {
+        return vec!["spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned()];
+    }
+    Vec::new()
 }
 
 /// The rules for a change: an address once given stays, unless the type has none.
