@@ -26,8 +26,15 @@ use crate::pki::{self, Pki};
 /// How long a client may take to say hello.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// How long a client may take to send the head of a request, and so how long a connection may be idle: longer than
+/// clients keep theirs, so that they close it and not we, just when they use it again.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How often a silent HTTP/2 connection is asked whether its client still lives: its watches may be silent for long.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long the answer to that may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The largest head of a request: upstream's bound.
 const HEADER_BYTES_MAX: usize = 1024 * 1024;
@@ -130,7 +137,13 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router, stoppin
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
-    server.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADER_LIST_MAX);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     let serving = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

@@ -1,7 +1,7 @@
 //! Following a collection: what is there, then what happens, as one JSON line an event.
 //!
 //! Invariant: a client that reads on misses nothing and sees nothing twice; one that cannot be served so is told 410.
-//! Events share the stored bytes; nothing is parsed unless a field selector or another shape asks for it.
+//! Large objects are sent out of the stored bytes; nothing is parsed unless a field selector or another shape asks for it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -33,6 +33,13 @@ const LASTS: Duration = Duration::from_secs(45 * 60);
 
 /// So many events are put together before they are sent, if they are there already.
 const EVENTS_AT_ONCE: usize = 64;
+
+/// What ends the line of an event.
+const LINE_END: &[u8] = b"}\n";
+
+/// Objects from this size on are sent to all watchers out of the same bytes; smaller ones are copied, which costs less
+/// than the three pieces that sharing takes.
+const SHARED_BYTES_MIN: usize = 16 * 1024;
 
 /// The annotation of the bookmark after the first objects that holds an empty list of the kind.
 const BLUEPRINT: &str = "kubernetes.io/initial-events-list-blueprint";
@@ -244,7 +251,11 @@ impl Following {
     }
 
     fn push(&mut self, told: Told, object: Bytes) {
-        self.ready.push_back(line(told.line_head(), &object));
+        if object.len() < SHARED_BYTES_MIN {
+            self.ready.push_back(line(told.line_head(), &object));
+            return;
+        }
+        self.ready.extend([Bytes::from_static(told.line_head()), object, Bytes::from_static(LINE_END)]);
     }
 
     fn tell_progress(&mut self) {
@@ -291,5 +302,5 @@ impl Following {
 }
 
 fn line(head: &[u8], object: &[u8]) -> Bytes {
-    [head, object, b"}\n"].concat().into()
+    [head, object, LINE_END].concat().into()
 }

@@ -2,7 +2,8 @@
 
 use coracle_apiserver::{Apiserver, Config, Identity};
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
@@ -85,6 +86,50 @@ async fn a_table_watch_states_its_columns_once() {
     assert!(lines[0]["object"]["columnDefinitions"].is_array());
     assert!(lines[1]["object"]["columnDefinitions"].is_null());
     assert_eq!(lines[1]["object"]["rows"][0]["cells"][0], "b");
+}
+
+#[tokio::test]
+async fn large_objects_are_told_whole() {
+    let server = Server::new().await;
+    let api: Api<ConfigMap> = Api::default_namespaced(server.client.clone());
+    let mut large = config_map("a", "1");
+    large.data = Some([("k".to_owned(), "x".repeat(300_000))].into());
+    let made = api.create(&PostParams::default(), &large).await.unwrap();
+    let events = api.watch(&WatchParams::default(), "0").await.unwrap();
+    let mut objects = std::pin::pin!(events.try_filter_map(async |e| Ok(match e {
+        WatchEvent::Added(o) => Some(o),
+        _ => None,
+    })));
+    assert_eq!(objects.try_next().await.unwrap(), Some(made));
+}
+
+#[tokio::test]
+async fn watches_end_when_the_server_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { secure_port: 0, ..Config::new(dir.path()) };
+    let server = Apiserver::build(config, mounts()).await.unwrap();
+    let api: Api<ConfigMap> = Api::default_namespaced(server.client(Identity::admin()));
+    let mut events = api.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    shutdown.cancel();
+    server.run(shutdown).await;
+    assert!(events.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_service_of_the_api_follows_its_port() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let config = Config { secure_port: 0, ..Config::new(dir.path()) };
+        let server = Apiserver::build(config, mounts()).await.unwrap();
+        let services: Api<Service> = Api::default_namespaced(server.client(Identity::admin()));
+        let service = services.get("kubernetes").await.unwrap();
+        let port = service.spec.unwrap().ports.unwrap()[0].target_port.clone();
+        assert_eq!(port, Some(IntOrString::Int(i32::from(server.addr().port()))));
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        shutdown.cancel();
+        server.run(shutdown).await;
+    }
 }
 
 #[tokio::test]
