@@ -24,6 +24,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::downward::Allocatable;
 use crate::images::ImageStore;
@@ -142,10 +143,16 @@ impl Pods {
         let (sender, news) = watch::channel(News::Is(Arc::clone(&pod)));
         self.workers.insert(uid.clone(), sender);
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-        self.tasks.spawn(async move {
+        let span = tracing::info_span!(
+            "pod",
+            namespace = pod.metadata.namespace.as_deref().unwrap_or_default(),
+            name = pod.metadata.name.as_deref().unwrap_or_default(),
+        );
+        let work = async move {
             worker::Worker::new(shared, pod, news).run(stop).await;
             uid
-        });
+        };
+        self.tasks.spawn(work.instrument(span));
     }
 
     fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {

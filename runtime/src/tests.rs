@@ -244,6 +244,30 @@ async fn volumes_are_filled_and_follow_their_sources() {
 }
 
 #[tokio::test]
+async fn a_guest_reads_its_volume_through_the_links_that_make_updates_atomic() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path(), Api::new()).await;
+    rig.push("reads", "1", &guests::prints_a_file()).await;
+    rig.api.put("secrets", "default", "s", json!({ "metadata": {}, "data": { "k": "c2VjcmV0Cg==" } }));
+    let container =
+        json!({ "name": "c", "image": "reads:1", "volumeMounts": [{ "name": "v", "mountPath": "/etc/v" }] });
+    let volumes = json!([{ "name": "v", "secret": { "secretName": "s" } }]);
+    let spec =
+        json!({ "nodeName": "localhost", "restartPolicy": "Never", "containers": [container], "volumes": volumes });
+    rig.api.put("pods", "default", "p", json!({ "metadata": {}, "spec": spec }));
+    rig.api.until("pods", "p", |p| p["status"]["phase"] == "Succeeded").await;
+    assert_eq!(rig.log("p", "").await, (StatusCode::OK, "secret\n".to_owned()));
+    // What ended keeps no directories.
+    let gone = async {
+        while dir.path().join("pods/uid-of-p").exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn the_node_registers_with_what_it_has_and_writes_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), Api::new()).await;

@@ -29,6 +29,21 @@ pub(super) fn prints_environment_and_waits() -> Vec<u8> {
     )
 }
 
+/// Prints the file `k` of its second directory, then ends.
+pub(super) fn prints_a_file() -> Vec<u8> {
+    module(
+        r#"(data (i32.const 64) "k")
+        (func (export "_start")
+            ;; Links are followed, and the descriptor is allowed to read.
+            (if (call $open (i32.const 4) (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 0)
+                    (i64.const 2) (i64.const 2) (i32.const 0) (i32.const 16))
+                (then (call $exit (i32.const 9))))
+            (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 100))
+            (drop (call $read (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 4)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"#,
+    )
+}
+
 fn module(body: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
@@ -37,6 +52,9 @@ fn module(body: &str) -> Vec<u8> {
         (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_open"
+            (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
         (memory (export "memory") 1)
         {body})"#
     ))
