@@ -2,7 +2,20 @@
 //!
 //! Source: proc(5). Linux only; there the benches run.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+
+/// How often each thread of a process has stopped running, by its number.
+#[derive(Debug)]
+pub struct Switches(BTreeMap<OsString, f64>);
+
+impl Switches {
+    /// How many have come since then, of threads that lived at both times.
+    pub fn since(&self, before: &Self) -> f64 {
+        self.0.iter().filter_map(|(thread, count)| Some(count - before.0.get(thread)?)).sum()
+    }
+}
 
 /// A process, seen from outside.
 #[derive(Debug, Clone, Copy)]
@@ -43,14 +56,15 @@ impl Process {
         self.number("io", "write_bytes")
     }
 
-    /// Times that its threads have gone to wait or were put aside: what an idle process should not do.
-    pub fn switches(self) -> f64 {
+    /// How often each thread that lives has gone to wait or was put aside: what an idle process should not do.
+    pub fn switches(self) -> Switches {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).expect("the process runs");
         let of = |task: fs::DirEntry| {
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            field(&status, "voluntary_ctxt_switches") + field(&status, "nonvoluntary_ctxt_switches")
+            let count = field(&status, "voluntary_ctxt_switches") + field(&status, "nonvoluntary_ctxt_switches");
+            (task.file_name(), count)
         };
-        tasks.filter_map(Result::ok).map(of).sum()
+        Switches(tasks.filter_map(Result::ok).map(of).collect())
     }
 
     fn number(self, file: &str, name: &str) -> f64 {
