@@ -7,6 +7,7 @@ mod identity;
 mod server;
 
 mod bootstrap;
+mod expiry;
 mod pki;
 mod tls;
 

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use crate::bootstrap::bootstrap;
 use crate::chain;
 use crate::config::{Config, StoreKind};
+use crate::expiry::forget_events;
 use crate::identity::Identity;
 use crate::machine::Machine;
 use crate::pki::{self, Pki, PkiError, kubeconfig};
@@ -175,7 +176,8 @@ impl Apiserver {
             shutdown.cancelled().await;
             stopping.cancel();
         };
-        tokio::join!(serving, told);
+        let forgetting = forget_events(Arc::clone(&self.machine));
+        tokio::join!(serving, forgetting, told);
         self.machine.store.stop().await;
     }
 }
