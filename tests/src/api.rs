@@ -13,7 +13,7 @@ use http::response::Parts;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use kube::client::{Body, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -27,9 +27,19 @@ pub struct Api {
 impl Api {
     /// Connects as the person whose kubeconfig this is.
     pub fn connect(kubeconfig: &Path) -> Self {
+        Self::connect_as(kubeconfig, |_| {})
+    }
+
+    /// Connects to the same server as nobody: without any credentials.
+    pub fn anonymous(kubeconfig: &Path) -> Self {
+        Self::connect_as(kubeconfig, |config| config.auth_info = AuthInfo::default())
+    }
+
+    fn connect_as(kubeconfig: &Path, change: impl FnOnce(&mut kube::Config)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime starts");
-        let config = runtime.block_on(config(kubeconfig));
+        let mut config = runtime.block_on(config(kubeconfig));
+        change(&mut config);
         let client = runtime.block_on(async { kube::Client::try_from(config).expect("it makes a client") });
         Self { client, runtime }
     }
@@ -78,6 +88,13 @@ impl Api {
         let (status, object) = answer.unwrap_or_else(|e| panic!("GET {path}: {e}"));
         assert_eq!(status, 200, "GET {path}: {object}");
         object
+    }
+
+    /// Reads with one more header; status and answer, which must come.
+    #[track_caller]
+    pub fn get_with(&self, path: &str, header: &str, value: &str) -> (u16, Value) {
+        let request = Request::get(path).header(header, value).body(Body::from(Vec::new())).expect("a request");
+        self.send(request).unwrap_or_else(|e| panic!("GET {path}: {e}"))
     }
 
     /// Creates an object, which must succeed.

@@ -97,3 +97,69 @@ fn a_command_that_ended_is_started_again_where_the_pod_says_so() {
         assert_eq!((&status["phase"], &status["containerStatuses"][0]["restartCount"]), (&json!(phase), &json!(0)));
     }
 }
+
+#[test]
+fn init_containers_run_in_order_before_the_others_start() {
+    let cluster = Cluster::start();
+    cluster.push("files");
+    cluster.push("hello");
+    let step = |name: &str, code: &str| json!({"name": name, "image": "files:1", "args": ["exit", code]});
+    let pod = |name: &str, second: &str| {
+        let main = json!({"name": "main", "image": "hello:1"});
+        let inits = json!([step("first", "0"), step("second", second)]);
+        let spec = json!({"restartPolicy": "Never", "initContainers": inits, "containers": [main]});
+        let metadata = json!({"name": name, "labels": {"app": name}});
+        cluster.api().create(PODS, &json!({"metadata": metadata, "spec": spec}));
+    };
+    pod("good", "0");
+    pod("bad", "7");
+    cluster.ready_pods("app=good", 1);
+    let good = cluster.get(&format!("{PODS}/good"))["status"].clone();
+    let ended = |n: usize| good["initContainerStatuses"][n]["state"]["terminated"].clone();
+    let began = good["containerStatuses"][0]["state"]["running"]["startedAt"].as_str().unwrap();
+    assert_eq!((&ended(0)["exitCode"], &ended(1)["exitCode"]), (&json!(0), &json!(0)), "{good}");
+    assert!(ended(0)["finishedAt"].as_str() <= ended(1)["startedAt"].as_str(), "{good}");
+    assert!(ended(1)["finishedAt"].as_str() <= Some(began), "{good}");
+
+    let bad = eventually("a pod that failed", || {
+        let status = cluster.get(&format!("{PODS}/bad"))["status"].clone();
+        if status["phase"] == "Failed" { Ok(status) } else { Err(status.to_string()) }
+    });
+    assert_eq!(bad["initContainerStatuses"][1]["state"]["terminated"]["exitCode"], 7, "{bad}");
+    assert!(bad["containerStatuses"][0]["state"]["running"].is_null(), "what comes after never ran: {bad}");
+    let row = cluster.coracle("get pod bad --no-headers").ok();
+    assert!(row.contains("Init:Error"), "{row}");
+}
+
+#[test]
+fn a_trap_ends_its_container_and_nothing_else() {
+    let cluster = Cluster::start();
+    let traps = r#"(component
+        (core module $m (func (export "run") (result i32) unreachable))
+        (core instance $i (instantiate $m))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $cli (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $cli)))"#;
+    cluster.api().push_layer("traps", "1", &wat::parse_str(traps).unwrap());
+    cluster.push("counter");
+    let containers = json!([{"name": "traps", "image": "traps:1"}, {"name": "counter", "image": "counter:1"}]);
+    let spec = json!({"restartPolicy": "Never", "containers": containers});
+    cluster.api().create(PODS, &json!({"metadata": {"name": "pair"}, "spec": spec}));
+    let end = eventually("the end of the one that traps", || {
+        let pod = cluster.get(&format!("{PODS}/pair"));
+        let statuses = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+        let of = |name: &str| statuses.iter().find(|s| s["name"] == name).map(|s| s["state"].clone());
+        match (of("traps"), of("counter")) {
+            (Some(trap), Some(other)) if trap["terminated"].is_object() && other["running"].is_object() => {
+                Ok(trap["terminated"].clone())
+            }
+            _ => Err(pod["status"].to_string()),
+        }
+    });
+    assert_eq!(end["reason"], "Error", "{end}");
+    assert!(end["exitCode"].as_i64() > Some(0), "{end}");
+    let log = cluster.coracle("logs pair -c traps").ok();
+    assert!(log.contains("unreachable"), "the log tells what happened: {log}");
+    let mut other = cluster.coracle_stream("logs -f pair -c counter");
+    other.until("a tick after the trap", |line| line == "tick 2");
+}

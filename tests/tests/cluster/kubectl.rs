@@ -8,3 +8,4 @@ mod logs;
 mod look;
 mod namespaces;
 mod same;
+mod scheduling;

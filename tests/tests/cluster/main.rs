@@ -9,6 +9,7 @@
     reason = "all of this is test code: a broken assumption ends the test, with a message"
 )]
 
+mod access;
 mod durability;
 mod guests;
 mod images;

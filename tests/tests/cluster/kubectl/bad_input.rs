@@ -77,3 +77,22 @@ fn a_field_that_cannot_change_says_so() {
     let refused = cluster.kubectl("patch pod boat -p '{\"spec\":{\"restartPolicy\":\"Never\"}}'").refused();
     assert!(refused.contains("pod updates may not change fields other than"), "{refused}");
 }
+
+#[test]
+fn what_another_service_has_is_not_given_twice() {
+    let cluster = Cluster::start();
+    let service = |name: &str, port: &str, rest: &str| {
+        let spec = format!("{{ports: [{{port: 80{port}}}]{rest}}}");
+        let text = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {spec}\n");
+        cluster.kubectl_with("create -f -", &text)
+    };
+    service("one", ", nodePort: 30500", ", type: NodePort").ok();
+    let refused = service("two", ", nodePort: 30500", ", type: NodePort").refused();
+    assert!(refused.contains("provided port is already allocated"), "{refused}");
+    let ip = cluster.kubectl("get svc one -o jsonpath={.spec.clusterIP}").ok();
+    let refused = service("two", "", &format!(", clusterIP: {ip}")).refused();
+    assert!(refused.contains("provided IP is already allocated"), "{refused}");
+    // What is given back can be given again.
+    cluster.kubectl("delete svc one").ok();
+    service("two", ", nodePort: 30500", &format!(", type: NodePort, clusterIP: {ip}")).ok();
+}

@@ -125,3 +125,36 @@ fn deleting_a_deployment_takes_its_pods_unless_they_are_orphaned() {
     cluster.kubectl("delete deploy hello --cascade=foreground").ok();
     assert_eq!(cluster.kubectl("get rs,pods -l app=hello -o name").ok(), "");
 }
+
+#[test]
+fn a_hundred_replicas_come_and_go_and_leave_nothing_behind() {
+    let cluster = with_hello(1);
+    cluster.kubectl("scale deploy hello --replicas=100").ok();
+    cluster.ready_pods("app=hello", 100);
+    let uids: Vec<String> =
+        cluster.pods("app=hello").iter().map(|pod| pod["metadata"]["uid"].as_str().unwrap().to_owned()).collect();
+    let addresses: std::collections::BTreeSet<String> =
+        cluster.pods("app=hello").iter().map(|pod| pod["status"]["podIP"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(addresses.len(), 100, "each has an address of its own");
+    cluster.kubectl("delete deploy hello").ok();
+    cluster.ready_pods("app=hello", 0);
+    eventually("no file of a pod that is gone", || {
+        let left = remains(&cluster.data_dir(), &uids);
+        if left.is_empty() { Ok(()) } else { Err(format!("{} paths, such as {}", left.len(), left[0])) }
+    });
+}
+
+/// Paths under a folder whose names hold one of these.
+fn remains(folder: &std::path::Path, uids: &[String]) -> Vec<String> {
+    let mut left = Vec::new();
+    // A folder may go while we look.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if uids.iter().any(|uid| name.contains(uid.as_str())) {
+            left.push(entry.path().display().to_string());
+        } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            left.extend(remains(&entry.path(), uids));
+        }
+    }
+    left
+}
