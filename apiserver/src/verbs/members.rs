@@ -86,6 +86,8 @@ impl<'a> Iterator for Members<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::{btree_map, vec};
+
     use super::*;
 
     #[test]
@@ -96,6 +98,19 @@ mod tests {
         let expected =
             [r#""a":{"kind":"x","b":[1,{"c":"}"}]},"#, r#""kind":"K","#, r#""t":"\"kind\":\"K\",","#, r#""z":3"#];
         assert_eq!(names, expected);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn members_put_together_are_the_object(
+            object in btree_map(r#"[a-z"\\{}:,]{0,8}"#, vec(r#"[a-z"\\\[\]{}:,]{0,8}"#, 0..4), 0..6)
+        ) {
+            let bytes = serde_json::to_vec(&object).unwrap();
+            let members: Vec<_> = Members::of(&bytes).collect();
+            assert_eq!(members.len(), object.len());
+            let inside = members.iter().flat_map(|m| &bytes[m.start..m.end]).copied().collect::<Vec<u8>>();
+            assert_eq!(inside, &bytes[1..bytes.len() - 1]);
+        }
     }
 
     #[test]
