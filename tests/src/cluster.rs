@@ -157,11 +157,6 @@ impl Cluster {
         self.builder.api_port = port;
     }
 
-    /// From the next start on, nothing stands before the server: the disk has room again.
-    pub fn make_room(&mut self) {
-        self.builder.before = BeforeServer::default();
-    }
-
     /// Words of a warning or error that is right from here on, and why.
     pub fn expect_log(&mut self, line: &'static str, why: &'static str) {
         self.builder.expected.push((line, why));

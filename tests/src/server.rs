@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::log;
 use crate::stream::lines;
@@ -59,7 +59,8 @@ impl BeforeServer {
         }
         if let Some(bytes) = self.file_bytes_max {
             // POSIX counts in blocks of 512 bytes; without the trap, the signal would end the process.
-            let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+            // A soft limit, so that it can be lifted while the program runs.
+            let script = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", bytes / 512);
             words.extend(["sh".to_owned(), "-c".to_owned(), script]);
         }
         words.push(binary.display().to_string());
@@ -103,6 +104,12 @@ impl Server {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the server is there to be signalled");
+    }
+
+    /// Lifts the limit on files: the disk has room again.
+    pub fn make_room(&self) {
+        let unlimited = Rlimit { current: None, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, unlimited).expect("a soft limit can be lifted");
     }
 
     /// Ends it as a power cut would.

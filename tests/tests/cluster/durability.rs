@@ -80,6 +80,45 @@ fn an_orderly_stop_and_start_keeps_everything_too() {
     assert!(now == kubeconfig.replace(&old_port, &new_port), "the same authority and the same credentials");
 }
 
+#[test]
+fn a_rollout_goes_on_after_every_power_cut_and_comes_to_its_end() {
+    const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/hello";
+    let mut cluster = Cluster::start();
+    cluster.push("hello");
+    cluster.push_as("hello", "hello:2");
+    cluster.coracle("apply -f samples/hello/hello.yaml").ok();
+    cluster.coracle("scale deploy/hello --replicas=12").ok();
+    cluster.ready_pods("app=hello", 12);
+    let path = "/spec/template/spec/containers/0/image";
+    let mut deployment = cluster.get(DEPLOYMENT);
+    *deployment.pointer_mut(path).unwrap() = "hello:2".into();
+    deployment["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    let (status, answer) = cluster.api().call(&Method::PUT, DEPLOYMENT, &deployment);
+    assert_eq!(status, 200, "{answer}");
+
+    let of_the_second = |cluster: &Cluster| {
+        let pods = cluster.pods("app=hello");
+        pods.iter().filter(|p| p["spec"]["containers"][0]["image"] == "hello:2").count()
+    };
+    // Cut it off when it has just begun, in the middle, and before the end.
+    for reached in [1, 5, 9] {
+        eventually(&format!("{reached} pods of the second image"), || {
+            let count = of_the_second(&cluster);
+            if count >= reached { Ok(()) } else { Err(format!("{count}")) }
+        });
+        cluster.kill_hard();
+        cluster.restart();
+    }
+    eventually("twelve pods of the second image, and no other", || {
+        let status = cluster.get(DEPLOYMENT)["status"].clone();
+        let (all, second) = (cluster.pods("app=hello").len(), of_the_second(&cluster));
+        let done = (all, second) == (12, 12) && status["availableReplicas"] == 12;
+        if done { Ok(()) } else { Err(format!("{second} of {all}; {status}")) }
+    });
+    cluster.ready_pods("app=hello", 12);
+    eventually("an answer", || http::get(cluster.node_port(30080), "/"));
+}
+
 /// Creates ConfigMaps until the server is gone; what it was told yes for, with the revision.
 fn write_until_the_end(api: &Api, writer: usize, acknowledged: &Mutex<Vec<(String, u64)>>) {
     for number in 0.. {
@@ -192,10 +231,21 @@ fn a_full_disk_refuses_writes_keeps_reading_and_loses_nothing() {
         assert!(!list["items"].as_array().unwrap().iter().any(|m| name(m) == refused), "what was refused is not there");
     };
     all_there(&cluster);
-    cluster.make_room();
+    // Full or not, it can be stopped and started, and reads go on.
     cluster.restart();
     all_there(&cluster);
-    cluster.api().create(MAPS, &json!({"metadata": {"name": "small"}}));
+    cluster.server().make_room();
+    eventually("a write that goes on, once there is room", || {
+        let map = json!({"metadata": {"name": "after"}, "data": {"text": text}});
+        match cluster.api().call(&Method::POST, MAPS, &map) {
+            (201, _) => Ok(()),
+            refused => Err(format!("{refused:?}")),
+        }
+    });
+    cluster.kill_hard();
+    cluster.restart();
+    all_there(&cluster);
+    cluster.get(&format!("{MAPS}/after"));
     let message = answer["message"].as_str().unwrap();
     assert!(message.contains("data directory") && message.contains("free space"), "it says what to do: {message}");
 }
