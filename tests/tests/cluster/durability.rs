@@ -72,6 +72,9 @@ fn an_orderly_stop_and_start_keeps_everything_too() {
     let before = uids(&cluster);
     let kubeconfig = std::fs::read_to_string(&cluster.server().kubeconfig).unwrap();
     let old_port = format!(":{}", cluster.server().api.port());
+    // What Ctrl-C sends; elsewhere it is SIGTERM.
+    cluster.server().signal(Signal::INT);
+    cluster.ended();
     cluster.restart();
     assert_eq!(uids(&cluster), before);
     assert_eq!(cluster.ready_pods("app=hello", 3), pods);

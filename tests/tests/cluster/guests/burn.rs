@@ -6,7 +6,7 @@ use coracle_tests::{Cluster, eventually, http};
 use serde_json::json;
 
 /// How long it is watched: many periods of its quota.
-const WATCHED: Duration = Duration::from_secs(4);
+const WATCHED: Duration = Duration::from_secs(2);
 
 #[test]
 fn the_bad_neighbour_is_held_to_its_limits_while_others_answer() {
