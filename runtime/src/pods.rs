@@ -67,6 +67,8 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", shared.node));
     let mut pods = Pods { shared, stop: stop.clone(), workers: BTreeMap::new(), tasks: JoinSet::new(), listed: None };
     pods.follow(std::pin::pin!(watcher(api, config)), &stop).await;
+    // No news comes any more: who waits for some must not wait for ever.
+    pods.workers.clear();
     while let Some(ended) = pods.tasks.join_next().await {
         pods.ended(ended);
     }

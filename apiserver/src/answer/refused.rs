@@ -128,9 +128,7 @@ impl From<CommitError> for Refused {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Mismatch { .. } => Failure::Internal(error.to_string()).into(),
-            CommitError::Disk(source) => {
-                Failure::Internal(format!("the data directory does not take writes: {source}")).into()
-            }
+            CommitError::Disk(ref source) => Failure::Internal(format!("{error}: {source}")).into(),
             CommitError::Stopped => Failure::Unavailable("the server is stopping".to_owned()).into(),
         }
     }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::CACHE_CONTROL;
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{groups, hash};
@@ -46,9 +46,20 @@ pub(crate) async fn document(State(machine): State<Arc<Machine>>, Path(path): Pa
     response
 }
 
-/// `/openapi/v2`: not offered; clients that ask for it go on with v3.
-pub(crate) async fn v2() -> Response {
-    no_such_page()
+/// The media type in which client-go asks for v2.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// `/openapi/v2`: a document without paths and definitions; all there is to say is in v3. kubectl asks for it before it
+/// says that a kind does not exist, and takes its absence for a broken server.
+pub(crate) async fn v2(headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.split(',').any(|range| range.trim().starts_with(V2_PROTOBUF)) {
+        // In protobuf, a document with nothing set has no bytes.
+        return ([(CONTENT_TYPE, V2_PROTOBUF)], Bytes::new()).into_response();
+    }
+    let version = format!("v{}", env!("CARGO_PKG_VERSION"));
+    let document = json!({"swagger": "2.0", "info": {"title": "Coracle", "version": version}, "paths": {}});
+    answer::json(StatusCode::OK, document.to_string())
 }
 
 fn documents(machine: &Machine) -> &BTreeMap<String, Document> {

@@ -79,12 +79,14 @@ async fn apply(client: &Client, resources: &Resources, arguments: &Arguments, ob
     let outcome = match call::get::<Value>(client, &path).await {
         Ok(current) => {
             let patch = patch(&modified, &current)?;
+            if patch.as_object().is_some_and(serde_json::Map::is_empty) {
+                return Ok(said(&id, "unchanged", arguments));
+            }
             let request = Request::patch(format!("{path}?{query}"))
                 .header(header::CONTENT_TYPE, "application/merge-patch+json")
                 .body(serde_json::to_vec(&patch)?)?;
             let after: Value = call::call(client, request).await?;
-            let version = |o: &Value| o.pointer("/metadata/resourceVersion").cloned();
-            if version(&after) == version(&current) { "unchanged" } else { "configured" }
+            if ours(after) == ours(current) { "unchanged" } else { "configured" }
         }
         Err(error) if ServerError::is_not_found(&error) => {
             let request = Request::post(format!("{}?{query}", id.resource.collection(&id.namespace)))
@@ -95,8 +97,24 @@ async fn apply(client: &Client, resources: &Resources, arguments: &Arguments, ob
         }
         Err(error) => return Err(error),
     };
+    Ok(said(&id, outcome, arguments))
+}
+
+fn said(id: &Identity<'_>, outcome: &str, arguments: &Arguments) -> String {
     let dry = if arguments.dry_run.is_some() { " (server dry run)" } else { "" };
-    Ok(format!("{} {outcome}{dry}", id.resource.shown(&id.name)))
+    format!("{} {outcome}{dry}", id.resource.shown(&id.name))
+}
+
+/// The part of an object that applying can change: a status that the cluster wrote meanwhile is not ours.
+fn ours(mut object: Value) -> Value {
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+        metadata.remove("managedFields");
+    }
+    object
 }
 
 fn query(arguments: &Arguments) -> String {

@@ -49,6 +49,15 @@ struct Reins {
     kill: CancellationToken,
 }
 
+/// What deleting a pod's object found.
+#[derive(PartialEq, Eq)]
+enum Deleted {
+    /// It is being deleted; the watch will tell when it is gone.
+    Now,
+    /// There was nothing to delete any more.
+    WasGone,
+}
+
 /// What a task of the worker has to say when it is done.
 enum Done {
     Prepared(Result<Arc<dyn Attachment>, String>),
@@ -368,7 +377,9 @@ impl Worker {
         self.release().await;
         let (namespace, name) = self.names();
         while !self.vanished {
-            self.delete(&namespace, &name).await;
+            if self.delete(&namespace, &name).await == Deleted::WasGone {
+                break;
+            }
             // Ends at the news that it is gone; a finalizer may take its time.
             let gone = self.news.wait_for(|news| matches!(news, News::Gone));
             match tokio::time::timeout(SLEEP_MAX, gone).await {
@@ -398,7 +409,7 @@ impl Worker {
         }
     }
 
-    async fn delete(&self, namespace: &str, name: &str) {
+    async fn delete(&self, namespace: &str, name: &str) -> Deleted {
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
         let preconditions = Preconditions { uid: self.pod.metadata.uid.clone(), resource_version: None };
         let params = DeleteParams {
@@ -408,15 +419,16 @@ impl Worker {
         };
         loop {
             match api.delete(name, &params).await {
-                Ok(_) => return,
-                Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return,
+                Ok(_) => return Deleted::Now,
+                // Nothing of this name, or another pod of this name.
+                Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return Deleted::WasGone,
                 Err(error) => {
                     tracing::warn!(%error, pod = name, "a pod that ended could not be deleted; trying again");
                     tokio::time::sleep(DELETE_RETRY).await;
                 }
             }
             if matches!(*self.news.borrow(), News::Gone) {
-                return;
+                return Deleted::WasGone;
             }
         }
     }
