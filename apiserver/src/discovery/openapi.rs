@@ -46,16 +46,18 @@ pub(crate) async fn document(State(machine): State<Arc<Machine>>, Path(path): Pa
     response
 }
 
-/// The media type in which client-go asks for v2.
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type in which client-go asks for v2, and the one that its parser takes for the answer.
+const V2_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V2_ANSWERED: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v2`: a document without paths and definitions; all there is to say is in v3. kubectl asks for it before it
 /// says that a kind does not exist, and takes its absence for a broken server.
 pub(crate) async fn v2(headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accept.split(',').any(|range| range.trim().starts_with(V2_PROTOBUF)) {
+    let asked = |range: &str| range.trim().starts_with(V2_ASKED) || range.trim().starts_with(V2_ANSWERED);
+    if accept.split(',').any(asked) {
         // In protobuf, a document with nothing set has no bytes.
-        return ([(CONTENT_TYPE, V2_PROTOBUF)], Bytes::new()).into_response();
+        return ([(CONTENT_TYPE, V2_ANSWERED)], Bytes::new()).into_response();
     }
     let version = format!("v{}", env!("CARGO_PKG_VERSION"));
     let document = json!({"swagger": "2.0", "info": {"title": "Coracle", "version": version}, "paths": {}});
