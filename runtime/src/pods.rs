@@ -4,6 +4,7 @@
 //! pod never makes a second one.
 
 mod launch;
+mod left_out;
 mod prepare;
 mod probe;
 mod publish;

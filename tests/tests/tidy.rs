@@ -213,8 +213,6 @@ fn imports() -> Vec<(String, String)> {
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     let packages = metadata["packages"].as_array().unwrap().iter();
-    // It pins features for a build, and is no part of the product.
-    let packages = packages.filter(|p| p["name"] != "devdeps");
     let edges = packages.flat_map(|package| {
         let normal = package["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"].is_null());
         normal.map(move |d| (text(&package["name"]), text(&d["name"])))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use coracle_api::event::Kind;
 use coracle_api::meet::Attachment;
 use coracle_api::quantity;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -275,46 +275,4 @@ fn end_of(outcome: Outcome, shape: Shape, killed: bool) -> End {
 pub(super) fn http_port(container: &Container) -> u16 {
     let first = container.ports.iter().flatten().next();
     first.and_then(|p| u16::try_from(p.container_port).ok()).unwrap_or(HTTP_PORT)
-}
-
-/// The fields of a spec that mean something to a container of Linux and nothing here.
-pub(super) fn left_out(spec: &PodSpec) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut add = |set: bool, field: String| {
-        if set {
-            all.push(field);
-        }
-    };
-    let on = |flag: Option<bool>| flag == Some(true);
-    add(on(spec.host_network), "spec.hostNetwork".to_owned());
-    add(on(spec.host_pid), "spec.hostPID".to_owned());
-    add(on(spec.host_ipc), "spec.hostIPC".to_owned());
-    add(on(spec.share_process_namespace), "spec.shareProcessNamespace".to_owned());
-    add(spec.runtime_class_name.is_some(), "spec.runtimeClassName".to_owned());
-    add(spec.ephemeral_containers.as_ref().is_some_and(|c| !c.is_empty()), "spec.ephemeralContainers".to_owned());
-    for c in spec.init_containers.iter().flatten().chain(&spec.containers) {
-        let field = |name: &str| format!("{name} of container {}", c.name);
-        let security = c.security_context.as_ref();
-        add(security.is_some_and(|s| on(s.privileged)), field("securityContext.privileged"));
-        add(security.is_some_and(|s| s.capabilities.as_ref().is_some_and(|c| c.add.is_some())), field("capabilities"));
-        add(c.lifecycle.is_some(), field("lifecycle"));
-        add(c.volume_devices.as_ref().is_some_and(|d| !d.is_empty()), field("volumeDevices"));
-        add(on(c.stdin), field("stdin"));
-        let probes = [&c.startup_probe, &c.readiness_probe, &c.liveness_probe];
-        let unknown = probes.into_iter().flatten().any(|p| p.exec.is_some() || p.grpc.is_some());
-        add(unknown, field("exec and grpc probes (they count as passed)"));
-    }
-    for volume in spec.volumes.iter().flatten() {
-        let limited =
-            volume.empty_dir.as_ref().is_some_and(|e| e.size_limit.is_some() || e.medium.as_deref() == Some("Memory"));
-        add(limited, format!("sizeLimit and medium of volume {}", volume.name));
-    }
-    let projected = spec.volumes.iter().flatten().filter_map(|v| Some((v, v.projected.as_ref()?)));
-    for (volume, projected) in projected {
-        let other = projected.sources.iter().flatten().any(|s| {
-            s.service_account_token.is_some() || s.cluster_trust_bundle.is_some() || s.pod_certificate.is_some()
-        });
-        add(other, format!("tokens and certificates in volume {}", volume.name));
-    }
-    all
 }

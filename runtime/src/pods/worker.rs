@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::launch::{self, Order};
+use super::left_out;
 use super::prepare::{fill, prepare, references};
 use super::publish::Publisher;
 use super::records::Record;
@@ -458,9 +459,9 @@ impl Worker {
         if let Some(refusal) = refusal {
             self.shared.speaker.pod(&self.pod, None, Kind::Warning, "Unsupported", refusal.clone());
         }
-        let left_out = self.pod.spec.as_ref().map(launch::left_out).unwrap_or_default();
+        let left_out = self.pod.spec.as_ref().map(left_out::left_out).unwrap_or_default();
         if !left_out.is_empty() {
-            let message = format!("this node runs WebAssembly and leaves out: {}", left_out.join(", "));
+            let message = format!("these have no effect on this node: {}", left_out.join(", "));
             self.shared.speaker.pod(&self.pod, None, Kind::Warning, "Unsupported", message);
         }
     }

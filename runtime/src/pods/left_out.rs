@@ -1,0 +1,139 @@
+//! What a pod's spec asks for and does not get, by name: nothing of a spec is ignored in silence.
+//!
+//! A pure reading of the spec; whoever runs the pod says it in an event. What cannot be left out without harm is not
+//! here: it keeps the pod from starting (see `crate::volumes` and `crate::lifecycle`).
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+
+/// Where Kubernetes lets a container leave its last words when nobody says otherwise.
+const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// The fields of a spec that have no effect on this node.
+pub(super) fn left_out(spec: &PodSpec) -> Vec<String> {
+    let mut all = about_pod(spec);
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        all.extend(
+            about_container(container).into_iter().map(|what| format!("{what} of container {}", container.name)),
+        );
+    }
+    for volume in spec.volumes.iter().flatten() {
+        all.extend(about_volume(volume).into_iter().map(|what| format!("{what} of volume {}", volume.name)));
+    }
+    all
+}
+
+/// The names of those that are set.
+fn set(fields: &[(&'static str, bool)]) -> Vec<&'static str> {
+    fields.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect()
+}
+
+fn on(flag: Option<bool>) -> bool {
+    flag == Some(true)
+}
+
+fn about_pod(spec: &PodSpec) -> Vec<String> {
+    let affinity = spec.affinity.as_ref();
+    let fields = [
+        ("spec.hostNetwork", on(spec.host_network)),
+        ("spec.hostPID", on(spec.host_pid)),
+        ("spec.hostIPC", on(spec.host_ipc)),
+        ("spec.shareProcessNamespace", on(spec.share_process_namespace)),
+        ("spec.runtimeClassName", spec.runtime_class_name.is_some()),
+        ("spec.ephemeralContainers", spec.ephemeral_containers.as_ref().is_some_and(|c| !c.is_empty())),
+        ("spec.imagePullSecrets", spec.image_pull_secrets.as_ref().is_some_and(|s| !s.is_empty())),
+        ("spec.hostAliases", spec.host_aliases.as_ref().is_some_and(|a| !a.is_empty())),
+        ("spec.dnsConfig", spec.dns_config.is_some()),
+        ("spec.dnsPolicy", spec.dns_policy.as_deref().is_some_and(|p| p != "ClusterFirst")),
+        ("spec.affinity.podAffinity", affinity.is_some_and(|a| a.pod_affinity.is_some())),
+        ("spec.affinity.podAntiAffinity", affinity.is_some_and(|a| a.pod_anti_affinity.is_some())),
+        ("spec.topologySpreadConstraints", spec.topology_spread_constraints.as_ref().is_some_and(|t| !t.is_empty())),
+    ];
+    set(&fields).into_iter().map(str::to_owned).collect()
+}
+
+fn about_container(container: &Container) -> Vec<&'static str> {
+    let security = container.security_context.as_ref();
+    let probes = [&container.startup_probe, &container.readiness_probe, &container.liveness_probe];
+    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
+    let path = container.termination_message_path.as_deref();
+    let policy = container.termination_message_policy.as_deref();
+    set(&[
+        ("securityContext.privileged", security.is_some_and(|s| on(s.privileged))),
+        ("capabilities", security.is_some_and(|s| s.capabilities.as_ref().is_some_and(|c| c.add.is_some()))),
+        ("lifecycle", container.lifecycle.is_some()),
+        ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
+        ("stdin", on(container.stdin)),
+        ("tty", on(container.tty)),
+        ("hostPort", container.ports.iter().flatten().any(|p| p.host_port.is_some_and(|port| port > 0))),
+        ("terminationMessagePath", path.is_some_and(|p| p != TERMINATION_MESSAGE_PATH)),
+        ("terminationMessagePolicy", policy.is_some_and(|p| p != "File")),
+        ("the ephemeral-storage limit", limits.is_some_and(|l| l.contains_key("ephemeral-storage"))),
+        (
+            "exec and grpc probes (they count as passed)",
+            probes.into_iter().flatten().any(|p| p.exec.is_some() || p.grpc.is_some()),
+        ),
+    ])
+}
+
+fn about_volume(volume: &Volume) -> Vec<&'static str> {
+    let empty_dir = volume.empty_dir.as_ref();
+    let sources = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
+    let mut tokens = sources.filter(|s| {
+        s.service_account_token.is_some() || s.cluster_trust_bundle.is_some() || s.pod_certificate.is_some()
+    });
+    set(&[
+        ("sizeLimit", empty_dir.is_some_and(|e| e.size_limit.is_some())),
+        ("medium Memory", empty_dir.is_some_and(|e| e.medium.as_deref() == Some("Memory"))),
+        ("tokens and certificates", tokens.next().is_some()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(spec: serde_json::Value, expected: Expect) {
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        expected.assert_eq(&left_out(&spec).join("\n"));
+    }
+
+    #[test]
+    fn a_plain_pod_gets_all_it_asks_for() {
+        let container = json!({
+            "name": "a", "image": "a:1", "terminationMessagePath": "/dev/termination-log",
+            "terminationMessagePolicy": "File", "resources": {"limits": {"memory": "1Mi"}},
+        });
+        let volumes = json!([{"name": "v", "emptyDir": {}}]);
+        check(json!({"containers": [container], "volumes": volumes, "dnsPolicy": "ClusterFirst"}), expect![[""]]);
+    }
+
+    #[test]
+    fn each_field_without_effect_is_named() {
+        let container = json!({
+            "name": "a", "image": "a:1", "tty": true, "terminationMessagePath": "/words",
+            "ports": [{"containerPort": 80, "hostPort": 80}],
+            "resources": {"limits": {"ephemeral-storage": "1Mi"}},
+            "livenessProbe": {"exec": {"command": ["x"]}},
+        });
+        let spec = json!({
+            "containers": [container], "hostNetwork": true, "hostAliases": [{"ip": "1.2.3.4"}],
+            "affinity": {"podAntiAffinity": {}}, "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
+        });
+        check(
+            spec,
+            expect![[r"
+                spec.hostNetwork
+                spec.hostAliases
+                spec.affinity.podAntiAffinity
+                tty of container a
+                hostPort of container a
+                terminationMessagePath of container a
+                the ephemeral-storage limit of container a
+                exec and grpc probes (they count as passed) of container a
+                sizeLimit of volume v"]],
+        );
+    }
+}
