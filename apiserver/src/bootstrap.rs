@@ -14,7 +14,7 @@ use crate::answer::Refused;
 use crate::machine::{Call, Machine};
 use crate::object;
 use crate::request::ResourcePath;
-use crate::store::{Action, Entry, Expect};
+use crate::store::{Action, Entry, Expect, Happened, Key, Prefix, WatchError, Watcher};
 use crate::verbs::write::{self, Attempt};
 
 /// The name of the API's own Service.
@@ -46,6 +46,34 @@ pub(crate) async fn bootstrap(machine: &Arc<Machine>, addr: SocketAddr, service:
         "ports": [port],
     });
     ensure(machine, ("discovery.k8s.io", "endpointslices", NAMESPACE_DEFAULT), slice).await
+}
+
+/// Makes again what is deleted of the API's own Service, for as long as the store is open: without it no pod finds the API.
+pub(crate) async fn keep(machine: &Arc<Machine>, addr: SocketAddr, service: IpAddr) {
+    let ours = [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")];
+    let keys = ours.map(|(group, resource)| Key::new(group, resource, NAMESPACE_DEFAULT, SERVICE));
+    loop {
+        let revision = machine.store.revision();
+        let watches = keys.iter().map(|key| machine.store.watch(&Prefix::object(key), revision));
+        let Ok(mut watches) = watches.collect::<Result<Vec<_>, _>>() else { return };
+        // Made before anything can be missed: what went between the revision and now is seen by the watches.
+        if let Err(refused) = bootstrap(machine, addr, service).await {
+            tracing::warn!(reason = %refused.json(), "the API's own Service cannot be written");
+        }
+        let next = watches.iter_mut().map(|watch| Box::pin(deleted(watch)));
+        if futures::future::select_all(next).await.0 == Err(WatchError::Stopped) {
+            return;
+        }
+    }
+}
+
+/// Waits until the watched object is deleted.
+async fn deleted(watch: &mut Watcher) -> Result<(), WatchError> {
+    loop {
+        if let Happened::Deleted(_) = watch.next().await?.happened {
+            return Ok(());
+        }
+    }
 }
 
 /// Makes the object, or brings an older one up to date.

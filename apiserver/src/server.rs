@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::bootstrap::bootstrap;
+use crate::bootstrap::{self, bootstrap};
 use crate::chain;
 use crate::config::{Config, StoreKind};
 use crate::expiry::forget_events;
@@ -100,6 +100,8 @@ pub struct Apiserver {
     router: Router,
     listener: TcpListener,
     addr: SocketAddr,
+    /// The address of its Service.
+    service: IpAddr,
     tls: TlsAcceptor,
     kubeconfig: PathBuf,
 }
@@ -141,7 +143,7 @@ impl Apiserver {
         made.map_err(|refused| BuildError::Bootstrap(refused.json().to_string()))?;
         machine.health.bootstrapped();
         let router = chain::router(Arc::clone(&machine));
-        Ok(Self { machine, router, listener, addr, tls, kubeconfig })
+        Ok(Self { machine, router, listener, addr, service, tls, kubeconfig })
     }
 
     /// Where it listens.
@@ -177,7 +179,13 @@ impl Apiserver {
             stopping.cancel();
         };
         let forgetting = forget_events(Arc::clone(&self.machine));
-        tokio::join!(serving, forgetting, told);
+        let keeping = async {
+            tokio::select! {
+                () = bootstrap::keep(&self.machine, self.addr, self.service) => {}
+                () = stopping.cancelled() => {}
+            }
+        };
+        tokio::join!(serving, forgetting, keeping, told);
         self.machine.store.stop().await;
     }
 }

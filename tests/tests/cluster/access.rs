@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use ::http::Method;
-use coracle_tests::{Api, Cluster};
+use coracle_tests::{Api, Cluster, eventually};
 use serde_json::Value;
 
 #[test]
@@ -47,5 +47,21 @@ fn what_the_server_keeps_is_for_its_owner_alone() {
     for path in keys.iter().chain([&dir]) {
         let mode = std::fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!(mode & 0o077, 0, "others may look at {} ({mode:o})", path.display());
+    }
+}
+
+#[test]
+fn the_apis_own_service_comes_back_when_it_is_deleted() {
+    let cluster = Cluster::start();
+    for path in ["/api/v1/namespaces/default/services", "/api/v1/namespaces/default/endpoints"] {
+        let path = format!("{path}/kubernetes");
+        let before = cluster.get(&path);
+        assert_eq!(cluster.api().call(&Method::DELETE, &path, &Value::Null).0, 200);
+        let after = eventually("another of the same name", || {
+            let (status, found) = cluster.api().call(&Method::GET, &path, &Value::Null);
+            let another = status == 200 && found["metadata"]["uid"] != before["metadata"]["uid"];
+            if another { Ok(found) } else { Err(format!("{status} {found}")) }
+        });
+        assert_eq!(after["spec"]["clusterIP"], before["spec"]["clusterIP"]);
     }
 }
