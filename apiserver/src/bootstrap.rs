@@ -17,6 +17,9 @@ use crate::request::ResourcePath;
 use crate::store::{Action, Entry, Expect, Happened, Key, Prefix, WatchError, Watcher};
 use crate::verbs::write::{self, Attempt};
 
+/// How long to wait before trying again to write what was deleted.
+const KEEP_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// The name of the API's own Service.
 const SERVICE: &str = "kubernetes";
 
@@ -56,9 +59,12 @@ pub(crate) async fn keep(machine: &Arc<Machine>, addr: SocketAddr, service: IpAd
         let revision = machine.store.revision();
         let watches = keys.iter().map(|key| machine.store.watch(&Prefix::object(key), revision));
         let Ok(mut watches) = watches.collect::<Result<Vec<_>, _>>() else { return };
-        // Made before anything can be missed: what went between the revision and now is seen by the watches.
+        // After the watches have begun: what is deleted meanwhile is seen by them.
         if let Err(refused) = bootstrap(machine, addr, service).await {
-            tracing::warn!(reason = %refused.json(), "the API's own Service cannot be written");
+            // A deletion is seen before its address is given back.
+            tracing::debug!(reason = %refused.json(), "the API's own Service cannot be written yet");
+            tokio::time::sleep(KEEP_RETRY).await;
+            continue;
         }
         let next = watches.iter_mut().map(|watch| Box::pin(deleted(watch)));
         if futures::future::select_all(next).await.0 == Err(WatchError::Stopped) {

@@ -80,9 +80,7 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// The range of Service addresses makes no sense.
-    #[error(
-        "{cidr:?} is no range of addresses for Services: {why}; write it like 10.96.0.0/16 in --service-cluster-ip-range"
-    )]
+    #[error("--service-cluster-ip-range {cidr:?} cannot be used: {why}")]
     ServiceCidr {
         /// What was given.
         cidr: String,

@@ -8,9 +8,10 @@ mod nodes;
 mod signals;
 mod stop;
 
+use std::fs::{File, TryLockError};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use coracle_api::meet::{HttpService, Nodes};
 use coracle_api::wellknown;
 use coracle_apiserver::{Apiserver, Identity, Mounts};
@@ -34,7 +35,7 @@ pub(crate) fn run(options: ServerOptions) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let signals = signals::Signals::listen()?;
-    prepare_data_dir(&settings)?;
+    let _claim = claim_data_dir(&settings)?;
 
     let nodes = Arc::new(LocalNodes::default());
     let images = Arc::new(ImageStore::open(settings.data_dir.join("images")).context("the image store does not open")?);
@@ -43,9 +44,24 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let kubeconfig = apiserver.kubeconfig().to_owned();
     let client = |user: &str| apiserver.client(Identity::user(user));
 
+    // All parts are built before any runs: what cannot start says so before anything has happened.
+    let dns = build_dns(&settings, client(wellknown::USER_DNS)).await?;
+    let dns_address = dns.as_ref().map(coracle_dns::Dns::addr);
+    let network = build_network(&settings, client(wellknown::USER_PROXY)).await?;
+    let node = match &network {
+        Some(network) if settings.runs(Part::Node) => {
+            let resolver = bootstrap::resolver(dns.as_ref());
+            let parts = coracle_runtime::Parts { network: network.pods(), resolver, images };
+            let node =
+                build_node(&settings, apiserver.client(Identity::node(settings.node_name.as_str())), parts).await?;
+            nodes.add(settings.node_name.clone(), node.kubelet());
+            Some(node)
+        }
+        _ => None,
+    };
+
     // In the order in which they are stopped: first who makes work, last who keeps it.
     let mut stages = Stages::default();
-
     if settings.runs(Part::Controllers) {
         let client = client(wellknown::USER_CONTROLLER_MANAGER);
         let controllers = coracle_controllers::Controllers::build(client, coracle_controllers::Config::default());
@@ -56,20 +72,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let scheduler = coracle_scheduler::Scheduler::build(client, coracle_scheduler::Config::default());
         stages.spawn(stop::WORK_MAKERS, "scheduler", |stop| scheduler.run(stop));
     }
-    let dns = build_dns(&settings, client(wellknown::USER_DNS)).await?;
-    let dns_address = dns.as_ref().map(coracle_dns::Dns::addr);
-    if settings.runs(Part::Network) {
-        let network = build_network(&settings, client(wellknown::USER_PROXY)).await?;
-        if settings.runs(Part::Node) {
-            let client = apiserver.client(Identity::node(settings.node_name.as_str()));
-            let parts =
-                coracle_runtime::Parts { network: network.pods(), resolver: bootstrap::resolver(dns.as_ref()), images };
-            let node = coracle_runtime::Node::build(client, node_config(&settings), parts)
-                .await
-                .context("the node does not start")?;
-            nodes.add(settings.node_name.clone(), node.kubelet());
-            stages.spawn(stop::PODS, "node", |stop| node.run(stop));
-        }
+    if let Some(node) = node {
+        stages.spawn(stop::PODS, "node", |stop| node.run(stop));
+    }
+    if let Some(network) = network {
         stages.spawn(stop::NETWORK, "network", |stop| network.run(stop));
     }
     if let Some(dns) = dns {
@@ -108,7 +114,10 @@ async fn build_apiserver(
     Apiserver::build(config, Mounts { nodes, images }).await.context("the API server does not start")
 }
 
-async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Result<coracle_network::Network> {
+async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_network::Network>> {
+    if !settings.runs(Part::Network) {
+        return Ok(None);
+    }
     let config = coracle_network::Config {
         node_name: settings.node_name.to_string(),
         pod_cidr: settings.cluster_cidr.clone(),
@@ -116,7 +125,7 @@ async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Res
         node_address: settings.bind_address,
         ..coracle_network::Config::default()
     };
-    coracle_network::Network::build(client, config).await.context("the network does not start")
+    Ok(Some(coracle_network::Network::build(client, config).await.context("the network does not start")?))
 }
 
 async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_dns::Dns>> {
@@ -132,21 +141,36 @@ async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<
     Ok(Some(coracle_dns::Dns::build(client, config).await.context("DNS does not start")?))
 }
 
-fn node_config(settings: &Settings) -> coracle_runtime::Config {
-    coracle_runtime::Config {
+async fn build_node(
+    settings: &Settings,
+    client: kube::Client,
+    parts: coracle_runtime::Parts,
+) -> anyhow::Result<coracle_runtime::Node> {
+    let config = coracle_runtime::Config {
         node_name: settings.node_name.clone(),
         host_name: settings.host_name.clone(),
         data_dir: settings.data_dir.clone(),
         address: settings.bind_address,
         pod_cidr: settings.cluster_cidr.clone(),
         ..coracle_runtime::Config::default()
-    }
+    };
+    coracle_runtime::Node::build(client, config, parts).await.context("the node does not start")
 }
 
-fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
+/// Makes the data directory and takes it for this process, before anything in it is touched: another server may be
+/// in the middle of its work there. The lock lasts as long as the file.
+fn claim_data_dir(settings: &Settings) -> anyhow::Result<File> {
     use std::os::unix::fs::DirBuilderExt;
+    let dir = settings.data_dir.display();
+    let unusable = || format!("the data directory {dir} cannot be made or written; say another by --data-dir");
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(&settings.data_dir).with_context(|| {
-        format!("the data directory {} cannot be made; say another by --data-dir", settings.data_dir.display())
-    })
+    builder.recursive(true).mode(0o700).create(&settings.data_dir).with_context(unusable)?;
+    let lock = File::create(settings.data_dir.join("server.lock")).with_context(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another server is running on this data directory: {dir}; stop it, or choose another by --data-dir")
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(unusable),
+    }
 }

@@ -36,9 +36,13 @@ fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
 #[test]
 fn a_data_directory_of_another_server_is_left_alone() {
     let cluster = Cluster::start();
+    // What a start would sweep away as left over, were it not of a server that runs.
+    let upload = cluster.data_dir().join("images/uploads/under-way");
+    std::fs::write(&upload, "half of it").unwrap();
     let error = cluster.refuses_to_start();
     says(&error, &["another server", &cluster.data_dir().display().to_string(), "--data-dir"]);
     // The one that runs has noticed nothing.
+    assert!(upload.exists(), "an upload of the running server was swept away");
     cluster.get("/api/v1/namespaces/default");
 }
 
