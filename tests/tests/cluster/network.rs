@@ -62,6 +62,29 @@ fn a_guest_that_listens_is_reached_by_its_service_and_by_its_own_address() {
 }
 
 #[test]
+fn a_guest_serves_hundreds_of_connections_at_once() {
+    let cluster = Cluster::start();
+    cluster.push("echo");
+    cluster.coracle("apply -f samples/echo/echo.yaml").ok();
+    cluster.ready_pods("app=echo", 1);
+    let pod: Ipv4Addr = cluster.pods("app=echo")[0]["status"]["podIP"].as_str().unwrap().parse().unwrap();
+    let pod = SocketAddr::from((pod, 7777));
+    eventually("an echo", || echo(pod, "ahoy"));
+    // All are open, and all have something to say, before any is read: the guest is woken by hundreds at once.
+    let mut connections: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(pod).unwrap()).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        connection.write_all(number.to_string().as_bytes()).unwrap();
+        connection.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    for (number, connection) in connections.iter_mut().enumerate() {
+        let mut back = String::new();
+        connection.read_to_string(&mut back).unwrap();
+        assert_eq!(back, number.to_string());
+    }
+}
+
+#[test]
 fn an_http_component_answers_at_its_cluster_ip_and_only_ready_pods_are_asked() {
     let cluster = Cluster::start();
     cluster.push("hello");
