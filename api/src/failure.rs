@@ -5,6 +5,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Status, StatusCause, StatusDetails};
 
 use crate::field::{FieldError, aggregate};
+use crate::quoted::Quoted;
 
 /// Which resource a failure is about, as `details` and messages name it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +36,7 @@ pub enum Failure {
     #[error("Unauthorized")]
     Unauthorized,
     /// 403: the one who asks may not; the sentence says who, what and where.
-    #[error("{}{}is forbidden: {why}", about.qualified(), quoted_name(about))]
+    #[error("{}forbidden: {why}", subject(about))]
     Forbidden {
         /// The resource.
         about: About,
@@ -43,7 +44,7 @@ pub enum Failure {
         why: String,
     },
     /// 404: there is no such object.
-    #[error("{} {:?} not found", about.qualified(), about.name)]
+    #[error("{} {} not found", about.qualified(), Quoted(&about.name))]
     NotFound {
         /// The object.
         about: About,
@@ -58,13 +59,13 @@ pub enum Failure {
     #[error("only the following media types are accepted: {0}")]
     NotAcceptable(String),
     /// 409: an object of this name exists.
-    #[error("{} {:?} already exists", about.qualified(), about.name)]
+    #[error("{} {} already exists", about.qualified(), Quoted(&about.name))]
     AlreadyExists {
         /// The object.
         about: About,
     },
     /// 409: the object changed meanwhile, or a precondition does not hold.
-    #[error("Operation cannot be fulfilled on {} {:?}: {why}", about.qualified(), about.name)]
+    #[error("Operation cannot be fulfilled on {} {}: {why}", about.qualified(), Quoted(&about.name))]
     Conflict {
         /// The object.
         about: About,
@@ -83,7 +84,7 @@ pub enum Failure {
     #[error("the body of the request was in an unknown format - accepted media types include: {0}")]
     UnsupportedMediaType(String),
     /// 422: the object breaks rules; one cause per field.
-    #[error("{}{}is invalid: {}", about.qualified(), quoted_name(about), aggregate(errors))]
+    #[error("{} {} is invalid{}", about.qualified(), Quoted(&about.name), because(errors))]
     Invalid {
         /// The object; `kind` is the kind here, not the resource.
         about: About,
@@ -111,8 +112,17 @@ pub enum Failure {
     Timeout(String),
 }
 
-fn quoted_name(about: &About) -> String {
-    if about.name.is_empty() { " ".to_owned() } else { format!(" {:?} ", about.name) }
+/// What is forbidden, as far as it is known: `pods "a" is `, `pods is `, or nothing.
+fn subject(about: &About) -> String {
+    match (about.kind.as_str(), about.name.as_str()) {
+        ("", _) => String::new(),
+        (_, "") => format!("{} is ", about.qualified()),
+        (_, name) => format!("{} {} is ", about.qualified(), Quoted(name)),
+    }
+}
+
+fn because(errors: &[FieldError]) -> String {
+    if errors.is_empty() { String::new() } else { format!(": {}", aggregate(errors)) }
 }
 
 impl Failure {
@@ -236,5 +246,15 @@ mod tests {
         };
         assert_eq!(f.to_string(), r#"Pod "p" is invalid: spec.containers: Required value"#);
         assert_eq!(f.status().code, Some(422));
+        let f = Failure::Invalid { about: About::default(), errors: vec![FieldError::required("patch", "")] };
+        assert_eq!(
+            f.to_string(),
+            r#" "" is invalid: patch: Required value"#,
+            "the object is named even if it has no name"
+        );
+        let f = Failure::Forbidden { about: about("", "pods", ""), why: "x".into() };
+        assert_eq!(f.to_string(), "pods is forbidden: x");
+        let f = Failure::Forbidden { about: About::default(), why: "x".into() };
+        assert_eq!(f.to_string(), "forbidden: x");
     }
 }

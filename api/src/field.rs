@@ -7,6 +7,8 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
 use serde_json::Value;
 
+use crate::quoted::Quoted;
+
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Problem {
@@ -28,6 +30,8 @@ pub enum Problem {
     NotFound(Value),
     /// A value has the wrong JSON type.
     TypeInvalid(Value),
+    /// Something went wrong that is not the client's doing.
+    Internal,
 }
 
 /// A problem of one field.
@@ -52,10 +56,15 @@ impl FieldError {
         Self { path: path.into(), problem: Problem::Invalid(value.into()), detail: detail.into() }
     }
 
-    /// A field's value is none of `supported`.
+    /// A field's value is of the wrong JSON type.
+    pub fn type_invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: Problem::TypeInvalid(value.into()), detail: detail.into() }
+    }
+
+    /// A field's value is none of `supported`, which are shown in the order that is given.
     pub fn not_supported(path: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        let detail = format!("supported values: {}", quoted.join(", "));
+        let quoted: Vec<String> = supported.iter().map(|s| Quoted(s).to_string()).collect();
+        let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
         Self { path: path.into(), problem: Problem::NotSupported(value.into()), detail }
     }
 
@@ -71,13 +80,20 @@ impl FieldError {
 
     /// A text has more than `max` bytes.
     pub fn too_long(path: impl Into<String>, max: usize) -> Self {
-        Self { path: path.into(), problem: Problem::TooLong, detail: format!("may not be more than {max} bytes") }
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        Self { path: path.into(), problem: Problem::TooLong, detail: format!("may not be more than {max} {unit}") }
     }
 
     /// A list has more than `max` entries.
     pub fn too_many(path: impl Into<String>, actual: usize, max: usize) -> Self {
-        let detail = format!("{actual}: must have at most {max} items");
+        let unit = if max == 1 { "item" } else { "items" };
+        let detail = format!("{actual}: must have at most {max} {unit}");
         Self { path: path.into(), problem: Problem::TooMany, detail }
+    }
+
+    /// Something went wrong that is not the client's doing.
+    pub fn internal(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: Problem::Internal, detail: detail.into() }
     }
 
     /// A field refers to something that does not exist.
@@ -98,6 +114,7 @@ impl FieldError {
             Problem::TooMany => "FieldValueTooMany",
             Problem::NotFound(_) => "FieldValueNotFound",
             Problem::TypeInvalid(_) => "FieldValueTypeInvalid",
+            Problem::Internal => "InternalError",
         }
     }
 
@@ -113,6 +130,7 @@ impl FieldError {
             Problem::TooLong => "Too long".to_owned(),
             Problem::TooMany => "Too many".to_owned(),
             Problem::NotFound(v) => format!("Not found: {}", shown(v)),
+            Problem::Internal => "Internal error".to_owned(),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
     }
@@ -128,11 +146,17 @@ impl FieldError {
     }
 }
 
-/// A bad value as upstream prints it: scalars as JSON, nothing of an object's inside.
+/// A bad value as upstream prints it: texts in quotation marks, numbers and truths bare, and where Go has nothing the
+/// word `null` as a text. Lists and objects are shown as JSON; upstream prints its own types there.
 fn shown(value: &Value) -> String {
     match value {
-        Value::Null => "null".to_owned(),
-        other => other.to_string(),
+        Value::Null => "\"null\"".to_owned(),
+        Value::String(text) => Quoted(text).to_string(),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => float.to_string(),
+            Some(_) | None => number.to_string(),
+        },
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 
@@ -142,17 +166,25 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// Several problems in one sentence, as upstream's aggregate prints them: one bare, more in brackets.
+/// Several problems in one sentence, as upstream's aggregate prints them: one bare, more in brackets, and none twice.
 #[must_use]
 pub fn aggregate(errors: &[FieldError]) -> String {
-    match errors {
-        [one] => one.to_string(),
-        many => format!("[{}]", many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    let mut sentences: Vec<String> = Vec::with_capacity(errors.len());
+    for sentence in errors.iter().map(ToString::to_string) {
+        if !sentences.contains(&sentence) {
+            sentences.push(sentence);
+        }
+    }
+    match sentences.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -161,7 +193,34 @@ mod tests {
         assert_eq!(e.to_string(), "spec.replicas: Invalid value: -1: must be greater than or equal to 0");
         let e = FieldError::not_supported("spec.type", "X", &["ClusterIP", "NodePort"]);
         assert_eq!(e.to_string(), r#"spec.type: Unsupported value: "X": supported values: "ClusterIP", "NodePort""#);
-        let both = [FieldError::required("a", ""), FieldError::duplicate("b", "x")];
-        assert_eq!(aggregate(&both), r#"[a: Required value, b: Duplicate value: "x"]"#);
+        let e = FieldError::too_many("a", 2, 1);
+        assert_eq!(e.to_string(), "a: Too many: 2: must have at most 1 item");
+        assert_eq!(FieldError::too_long("a", 5).to_string(), "a: Too long: may not be more than 5 bytes");
+        assert_eq!(FieldError::internal("a", "b").to_string(), "a: Internal error: b");
+    }
+
+    #[test]
+    fn a_problem_that_is_found_twice_is_told_once() {
+        let (required, duplicate) = (FieldError::required("a", ""), FieldError::duplicate("b", "x"));
+        assert_eq!(
+            aggregate(&[required.clone(), duplicate, required.clone()]),
+            r#"[a: Required value, b: Duplicate value: "x"]"#
+        );
+        assert_eq!(aggregate(&[required.clone(), required]), "a: Required value");
+    }
+
+    #[test]
+    fn values_are_shown_as_upstream_shows_them() {
+        for (value, expected) in [
+            (Value::Null, r#""null""#),
+            (json!("a\"b\u{1}"), r#""a\"b\x01""#),
+            (json!(-3), "-3"),
+            (json!(1.5), "1.5"),
+            (json!(2.0), "2"),
+            (json!(true), "true"),
+            (json!({"a": [1]}), r#"{"a":[1]}"#),
+        ] {
+            assert_eq!(FieldError::duplicate("x", value).body(), format!("Duplicate value: {expected}"));
+        }
     }
 }

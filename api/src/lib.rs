@@ -8,6 +8,7 @@ pub mod revision;
 pub mod wellknown;
 
 pub mod quantity;
+pub mod quoted;
 pub mod selector;
 
 pub mod failure;

@@ -23,10 +23,11 @@ pub(crate) enum Run {
 /// Reads the values of `dryRun`.
 pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> Run {
     let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    let run = if values.is_empty() { Run::Real } else { Run::Dry };
     if values.iter().any(|v| *v != "All") {
-        errors.push(FieldError::not_supported("dryRun", values.join(","), &["All"]));
+        errors.push(FieldError::not_supported("dryRun", values, &["All"]));
     }
-    if values.is_empty() { Run::Real } else { Run::Dry }
+    run
 }
 
 /// Parses a whole number, as upstream's Go does.

@@ -5,7 +5,7 @@
 
 use axum::response::{IntoResponse, Response};
 use coracle_api::failure::{About, Failure};
-use coracle_api::field::{FieldError, aggregate};
+use coracle_api::field::FieldError;
 use coracle_api::selector::InvalidSelector;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -99,13 +99,7 @@ impl From<Failure> for Refused {
         if let Failure::Internal(error) = &failure {
             tracing::error!(%error, "a request failed for a reason of ours");
         }
-        let mut status = failure.status();
-        if let Failure::Invalid { about, errors } = &failure {
-            // Unlike elsewhere, upstream names the object here even if it has no name.
-            let (what, why) = (about.qualified(), aggregate(errors));
-            status.message = Some(format!("{what} {:?} is invalid: {why}", about.name));
-        }
-        Self(Box::new(status))
+        Self(Box::new(failure.status()))
     }
 }
 
