@@ -20,6 +20,7 @@ pub use kinds::service::addresses;
 
 use coracle_api::field::FieldError;
 use jiff::Timestamp;
+use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::store::Durability;
@@ -212,6 +213,9 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// The cells of the object's row in a Table, one per column of the row.
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value>;
+
+    /// Tells a generator the types that the kind is made of. A kind whose schema comes from elsewhere tells nothing.
+    fn describe(&self, _generator: &mut SchemaGenerator) {}
 }
 
 /// A body that is JSON but not an object of the kind.

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use coracle_api::field::FieldError;
 use jiff::Timestamp;
+use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::schema;
 /// What is particular to a built-in kind. Each has a file in `kinds`, all of one shape.
 pub(super) trait Kind: Send + Sync + 'static {
     /// The type of its objects.
-    type Object: Serialize + DeserializeOwned + Default + Send + Sync;
+    type Object: Serialize + DeserializeOwned + Default + JsonSchema + Send + Sync;
 
     /// Name of its root schema.
     const SCHEMA: &'static str;
@@ -121,6 +122,10 @@ impl<K: Kind> Strategy for Typed<K> {
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         K::cells(&parsed(object), now)
+    }
+
+    fn describe(&self, generator: &mut SchemaGenerator) {
+        generator.subschema_for::<K::Object>();
     }
 }
 

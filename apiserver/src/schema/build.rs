@@ -1,16 +1,12 @@
 //! Builds the schemas out of the types of `k8s-openapi`.
 //!
-//! What `schemars` says in JSON becomes a compact tree without descriptions; the JSON is dropped at once.
+//! What `schemars` says in JSON becomes a compact tree without descriptions; the JSON is dropped at once. Which types
+//! there are is not said here: each kind names its own.
 
 use std::collections::HashMap;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::autoscaling::v1::Scale;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{
-    Binding, ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
-};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Status};
 use k8s_openapi::schemars::SchemaGenerator;
@@ -18,6 +14,7 @@ use k8s_openapi::schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{Field, Schemas, Shape, Type, TypeId, facts};
+use crate::registry::Registry;
 
 /// Where references point to.
 pub(super) const REFERENCE: &str = "#/components/schemas/";
@@ -25,16 +22,14 @@ pub(super) const REFERENCE: &str = "#/components/schemas/";
 /// The schemas as JSON, by name.
 pub(super) fn definitions() -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
-    let g = &mut generator;
-    macro_rules! kinds {
-        ($($kind:ty),*) => { $( g.subschema_for::<$kind>(); )* };
+    for row in Registry::builtin().rows().iter() {
+        row.strategy.describe(&mut generator);
     }
-    kinds!(ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, ServiceAccount, Service);
-    kinds!(Deployment, ReplicaSet, Lease, EndpointSlice);
-    others(g);
+    others(&mut generator);
     generator.take_definitions(true)
 }
 
+/// What requests and answers are made of beside the kinds.
 fn others(g: &mut SchemaGenerator) {
     g.subschema_for::<Binding>();
     g.subschema_for::<DeleteOptions>();
@@ -162,6 +157,18 @@ mod tests {
         assert_eq!(list("io.k8s.api.core.v1.PodSpec", "tolerations"), Some(ListMerge::Replace));
         assert_eq!(list("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers"), Some(ListMerge::Union));
         assert!(merge("io.k8s.api.apps.v1.DeploymentSpec", "strategy").is_some_and(|m| m.retain_keys));
+    }
+
+    #[test]
+    fn every_kind_names_its_types() {
+        for row in Registry::builtin().rows().iter() {
+            assert!(
+                matches!(builtin().root(row.schema), Shape::Object(_)),
+                "{} has no schema {}",
+                row.kind,
+                row.schema
+            );
+        }
     }
 
     #[test]
