@@ -2,6 +2,7 @@
 //!
 //! It is shared by all requests and holds no state of any one of them.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use coracle_api::failure::Failure;
@@ -18,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::registry::addresses::Addresses;
 use crate::registry::{Registry, Row};
 use crate::request::ResourcePath;
-use crate::store::{Entry, Key, Prefix, Store};
+use crate::store::{Converted, Entry, Key, Prefix, Store};
 
 /// The machinery behind the chain.
 pub(crate) struct Machine {
@@ -66,23 +67,48 @@ pub(crate) enum Shown<'a> {
     Value(&'a Value),
 }
 
+/// The store as a version of a kind sees it.
+pub(crate) enum Seen<'a> {
+    /// As it is: the version is the stored one.
+    Plain(&'a dyn Store),
+    /// Through a conversion.
+    Through(Box<Converted>),
+}
+
+impl Deref for Seen<'_> {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Seen::Plain(store) => *store,
+            Seen::Through(store) => &**store,
+        }
+    }
+}
+
 impl Call {
-    /// The store.
-    pub(crate) fn store(&self) -> &dyn Store {
-        &*self.machine.store
+    /// The store, with objects in the version of the row.
+    pub(crate) fn store(&self) -> Seen<'_> {
+        match self.row.strategy.conversion() {
+            None => Seen::Plain(&*self.machine.store),
+            Some(conversion) => {
+                let store = Arc::clone(&self.machine.store);
+                Seen::Through(Box::new(Converted::new(store, conversion, &self.row.api_version())))
+            }
+        }
     }
 
     /// The key of an object of this kind in this namespace.
     pub(crate) fn key(&self, name: &str) -> Key {
-        Key::new(self.row.group, self.row.plural, &self.path.namespace, name)
+        Key::new(self.row.stored_group(), self.row.plural, &self.path.namespace, name)
     }
 
     /// The part of the key space that the path names.
     pub(crate) fn prefix(&self) -> Prefix {
         if self.path.namespace.is_empty() {
-            Prefix::resource(self.row.group, self.row.plural)
+            Prefix::resource(self.row.stored_group(), self.row.plural)
         } else {
-            Prefix::namespace(self.row.group, self.row.plural, &self.path.namespace)
+            Prefix::namespace(self.row.stored_group(), self.row.plural, &self.path.namespace)
         }
     }
 

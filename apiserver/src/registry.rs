@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::store::Durability;
+use crate::store::{Conversion, Durability};
 
 /// Everything the machinery knows about one resource in one version.
 #[derive(Clone)]
@@ -75,6 +75,12 @@ impl Row {
     #[must_use]
     pub fn list_kind(&self) -> String {
         format!("{}List", self.kind)
+    }
+
+    /// The group under which its objects are kept: its own, unless they are another group's in another form.
+    #[must_use]
+    pub fn stored_group(&self) -> &'static str {
+        self.strategy.conversion().map_or(self.group, |conversion| conversion.group)
     }
 
     /// Whether it has this subresource.
@@ -184,6 +190,11 @@ pub struct Column {
 /// `validate_status_update`. The machinery itself keeps `metadata` (names, uid, timestamps, generation on a changed
 /// spec, immutable fields) and never asks a strategy about it.
 pub trait Strategy: Send + Sync + 'static {
+    /// How objects become those of the version in which they are kept; nothing: they are kept as they are.
+    fn conversion(&self) -> Option<Conversion> {
+        None
+    }
+
     /// Parses and prunes the object, and fills in what upstream fills in when a field is absent.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //!
 //! [`Local`] is a [`Store`] for one machine: [`redb::open`] keeps it in a data directory, [`memory::open`] nowhere.
 
+mod converted;
 mod entry;
 mod key;
 mod record;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::revision::Revision;
 
+pub use self::converted::{Conversion, Converted};
 pub use self::entry::{DEPTH_MAX, Encoded, Entry, Labels};
 pub use self::hub::Watcher;
 pub use self::key::{Key, Prefix};

@@ -14,7 +14,8 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use super::{Strategy, Unparsable, quantity};
-use crate::schema;
+use crate::schema::{self, Schemas, Shape};
+use crate::store::Conversion;
 
 /// What is particular to a built-in kind. Each has a file in `kinds`, all of one shape.
 pub(super) trait Kind: Send + Sync + 'static {
@@ -23,6 +24,12 @@ pub(super) trait Kind: Send + Sync + 'static {
 
     /// Name of its root schema.
     const SCHEMA: &'static str;
+
+    /// How its objects become those of the version in which they are kept, if that is another.
+    const CONVERSION: Option<Conversion> = None;
+
+    /// Fields that upstream writes as `null` when there is nothing to write, by their dotted paths.
+    const NULLS: &'static [&'static str] = &[];
 
     /// Fills in what is absent.
     fn default(_object: &mut Self::Object) {}
@@ -78,6 +85,10 @@ fn parsed<T: DeserializeOwned + Default>(object: &Value) -> T {
 }
 
 impl<K: Kind> Strategy for Typed<K> {
+    fn conversion(&self) -> Option<Conversion> {
+        K::CONVERSION
+    }
+
     fn default(&self, object: Value) -> Result<Value, Unparsable> {
         let mut typed = match K::Object::deserialize(&object) {
             Ok(typed) => typed,
@@ -88,7 +99,9 @@ impl<K: Kind> Strategy for Typed<K> {
         };
         K::default(&mut typed);
         let mut object = serde_json::to_value(&typed).map_err(|e| Unparsable(e.to_string()))?;
-        tidy(&mut object)?;
+        let schemas = schema::builtin();
+        tidy(schemas, &schemas.root(K::SCHEMA), &mut object)?;
+        K::NULLS.iter().for_each(|path| state_null(&mut object, path));
         Ok(object)
     }
 
@@ -147,44 +160,52 @@ pub(super) fn keep_all_but_status(new: &mut Value, old: &Value) {
     }
 }
 
-/// Maps that upstream leaves out when they are empty. Other empty objects mean something: `emptyDir: {}`.
-const MAPS: [&str; 6] = ["annotations", "binaryData", "data", "labels", "matchLabels", "nodeSelector"];
-
-/// Maps whose values are quantities.
-const QUANTITIES: [&str; 6] = ["allocatable", "allocatedResources", "capacity", "limits", "overhead", "requests"];
-
-/// Fields that are quantities by themselves.
-const QUANTITY: [&str; 2] = ["divisor", "sizeLimit"];
-
-/// Writes an object as upstream does: without empty lists and maps, quantities in their canonical form.
-fn tidy(object: &mut Value) -> Result<(), Unparsable> {
-    match object {
-        Value::Object(map) => {
-            for (key, value) in map.iter_mut() {
-                if QUANTITIES.contains(&key.as_str()) {
-                    value.as_object_mut().into_iter().flat_map(|map| map.values_mut()).try_for_each(canonicalise)?;
-                } else if QUANTITY.contains(&key.as_str()) {
-                    canonicalise(value)?;
-                } else if !MAPS.contains(&key.as_str()) {
-                    tidy(value)?;
+/// Writes an object as upstream does: without empty lists and maps, quantities in their canonical form. Objects with
+/// known fields stay when they are empty, because they mean something: `emptyDir: {}`.
+fn tidy(schemas: &Schemas, shape: &Shape, value: &mut Value) -> Result<(), Unparsable> {
+    match (shape, &mut *value) {
+        (Shape::Object(id), Value::Object(fields)) => {
+            for (name, value) in fields.iter_mut() {
+                if let Some(field) = schemas.field(*id, name) {
+                    tidy(schemas, &field.shape, value)?;
                 }
             }
-            map.retain(|key, value| match value {
-                Value::Array(items) => !items.is_empty(),
-                Value::Object(fields) if fields.is_empty() => {
-                    !MAPS.contains(&key.as_str()) && !QUANTITIES.contains(&key.as_str())
+            fields.retain(|name, value| match value {
+                Value::Array(items) => !items.is_empty() || is_any(schemas.field(*id, name)),
+                Value::Object(inner) if inner.is_empty() => {
+                    !schemas.field(*id, name).is_some_and(|field| matches!(field.shape, Shape::Map(_)))
                 }
                 _ => true,
             });
+            Ok(())
         }
-        Value::Array(items) => {
-            for item in items {
-                tidy(item)?;
-            }
+        (Shape::Map(shape), Value::Object(entries)) if !is_flat(shape) => {
+            entries.values_mut().try_for_each(|value| tidy(schemas, shape, value))
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        (Shape::List(shape), Value::Array(items)) if !is_flat(shape) => {
+            items.iter_mut().try_for_each(|value| tidy(schemas, shape, value))
+        }
+        (Shape::Quantity, value) => canonicalise(value),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether values of the shape hold nothing to tidy.
+fn is_flat(shape: &Shape) -> bool {
+    !matches!(shape, Shape::Object(_) | Shape::Map(_) | Shape::List(_) | Shape::Quantity)
+}
+
+fn is_any(field: Option<&schema::Field>) -> bool {
+    field.is_none_or(|field| field.shape == Shape::Any)
+}
+
+/// Lets a field be `null` if it is absent and what holds it is there.
+fn state_null(object: &mut Value, path: &str) {
+    let (holder, field) = path.rsplit_once('.').map_or((None, path), |(holder, field)| (Some(holder), field));
+    let holder = holder.iter().flat_map(|path| path.split('.')).try_fold(object, |value, name| value.get_mut(name));
+    if let Some(Value::Object(fields)) = holder {
+        fields.entry(field).or_insert(Value::Null);
+    }
 }
 
 fn canonicalise(value: &mut Value) -> Result<(), Unparsable> {

@@ -84,6 +84,11 @@ impl Encoded {
         self.before.len() + self.after.len()
     }
 
+    /// The object, with no revision of its own.
+    pub(super) fn value(&self) -> Value {
+        serde_json::from_slice(&splice(&self.before, Revision::new(0), &self.after)).unwrap_or_default()
+    }
+
     /// The entry that this object becomes.
     pub(super) fn stamped(self, key: Key, revision: Revision) -> Entry {
         let bytes = splice(&self.before, revision, &self.after);

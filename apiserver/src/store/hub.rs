@@ -12,6 +12,7 @@ use std::time::Instant;
 use coracle_api::revision::Revision;
 use tokio::sync::Notify;
 
+use super::converted::View;
 use super::ring::Ring;
 use super::{Event, Key, Prefix, WatchError};
 
@@ -135,6 +136,7 @@ impl Hub {
             taken: VecDeque::new(),
             cursor: from,
             delivered: from,
+            view: None,
         })
     }
 
@@ -175,6 +177,8 @@ pub struct Watcher {
     cursor: Revision,
     /// Everything up to here was delivered.
     delivered: Revision,
+    /// The version in which events are told, if it is not the stored one.
+    view: Option<View>,
 }
 
 impl Watcher {
@@ -212,7 +216,16 @@ impl Watcher {
             (Some(event), false) => event.revision(),
             (None, false) => self.delivered,
         };
-        Ok(event)
+        Ok(match &self.view {
+            Some(view) => event.map(|event| view.event(&event)),
+            None => event,
+        })
+    }
+
+    /// The same watch, its events told in another version.
+    pub(super) fn seen_through(mut self, view: View) -> Self {
+        self.view = Some(view);
+        self
     }
 
     /// The revision up to which everything under the prefix was delivered.

@@ -74,7 +74,8 @@ fn place(key: &Key) -> impl Iterator<Item = u8> + '_ {
 }
 
 fn listing(call: &Call, options: &ListOptions) -> Result<Listing, Refused> {
-    let (store, prefix) = (call.store(), call.prefix());
+    let (seen, prefix) = (call.store(), call.prefix());
+    let store = &*seen;
     if let Some(Continue { revision: Some(revision), after }) = &options.continue_ {
         return history::list_at(store, &prefix, *revision).map_err(|error| expired(error, after));
     }

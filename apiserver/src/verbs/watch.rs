@@ -68,7 +68,7 @@ pub(crate) fn watch(call: &Call) -> Answer {
         stopping: call.machine.stopping.clone(),
         options,
     };
-    if let Err(error) = following.begin(call.store(), &prefix) {
+    if let Err(error) = following.begin(&*call.store(), &prefix) {
         following.fail(error);
     }
     let lines = futures::stream::unfold(following, |mut following| async move {
