@@ -1,9 +1,23 @@
 //! The proof that an object passed the whole chain: only this module makes an [`Admitted`], and the store takes
 //! nothing else.
 //!
-//! The order of admission stands in [`create`] and [`update`], one line a step.
+//! The order of admission stands in [`create`] and [`update`], one line a step. What may be switched off is a plugin,
+//! see [`plugins`].
 
-pub(crate) mod lifecycle;
+pub(crate) mod attributes;
+pub(crate) mod plugins;
+
+mod always_deny;
+mod always_pull_images;
+mod default_tolerations;
+mod external_ips;
+mod lifecycle;
+mod namespace_exists;
+mod node_taint;
+mod priority;
+mod service_account;
+
+use std::time::Duration;
 
 use coracle_api::field::FieldError;
 use serde_json::Value;
@@ -14,6 +28,11 @@ use crate::machine::Machine;
 use crate::object;
 use crate::registry::addresses::Assigned;
 use crate::registry::{Row, meta};
+use crate::store::{Key, Prefix};
+use attributes::{Attributes, Operation};
+
+/// How long to wait for what a controller is about to make: as long as upstream tries again.
+const AWAITS: Duration = Duration::from_secs(1);
 
 /// An object that was decoded, defaulted, admitted and validated.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,16 +83,39 @@ pub(crate) enum Source {
     Patch,
 }
 
+/// Waits for what the new object needs and a controller is about to make, but not for long: what is missing then,
+/// [`create`] says.
+pub(crate) async fn wait(machine: &Machine, row: &Row, object: &Value) {
+    let attributes = Attributes { machine, row, operation: Operation::Create };
+    let Some(key) = machine.plugins.awaits(&attributes, object) else { return };
+    if machine.store.get(&key).is_none() {
+        // Whether it came or time ran out is seen by who looks for it.
+        let _ = tokio::time::timeout(AWAITS, appears(machine, &key)).await;
+    }
+}
+
+async fn appears(machine: &Machine, key: &Key) {
+    let Ok(mut watcher) = machine.store.watch(&Prefix::object(key), machine.store.revision()) else { return };
+    while machine.store.get(key).is_none() && watcher.next().await.is_ok() {}
+}
+
 /// Admits a new object, whose metadata has begun.
 pub(crate) fn create(machine: &Machine, row: &Row, sent: Value) -> Result<(Admitted, Reserved), Refused> {
+    let attributes = Attributes { machine, row, operation: Operation::Create };
     let mut object = defaulted(row, sent)?;
+    machine.plugins.mutate(&attributes, &mut object)?;
     row.strategy.prepare_for_create(&mut object);
-    lifecycle::admit_create(machine, row, &object)?;
     let reserved = reserve(machine, row, &mut object, None)?;
     let mut errors = meta::validate(&object, row);
     errors.extend(row.strategy.validate(&object));
     refuse(row, &object, errors)?;
+    machine.plugins.validate(&attributes, &object)?;
     Ok((Admitted(object), reserved))
+}
+
+/// Admits the deletion of the object of this name.
+pub(crate) fn delete(machine: &Machine, row: &Row, name: &str) -> Result<(), Refused> {
+    machine.plugins.delete(&Attributes { machine, row, operation: Operation::Delete }, name)
 }
 
 /// Admits an object that the server itself makes at its start. It is not validated: the server may be reached at an
@@ -98,6 +140,8 @@ pub(crate) fn update(
         Source::Body => defaulted(row, sent)?,
         Source::Patch => row.strategy.default(sent).map_err(|error| body::unpatchable(&error.0))?,
     };
+    let attributes = Attributes { machine, row, operation: Operation::Update { old, part } };
+    machine.plugins.mutate(&attributes, &mut object)?;
     match part {
         Part::Spec => row.strategy.prepare_for_update(&mut object, old),
         Part::Status => row.strategy.prepare_for_status_update(&mut object, old),
@@ -114,6 +158,7 @@ pub(crate) fn update(
         Part::Status => row.strategy.validate_status_update(&object, old),
     });
     refuse(row, &object, errors)?;
+    machine.plugins.validate(&attributes, &object)?;
     Ok((Admitted(object), reserved))
 }
 

@@ -28,6 +28,12 @@ pub struct Config {
     /// More names and addresses for the serving certificate, for example the machine's host name.
     #[serde(default)]
     pub extra_sans: Vec<String>,
+    /// Admission plugins in force beside the usual ones, by Kubernetes' names.
+    #[serde(default)]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins that are usual, but not in force.
+    #[serde(default)]
+    pub disable_admission_plugins: Vec<String>,
     /// Where objects are kept.
     #[serde(default)]
     pub store: StoreKind,
@@ -55,7 +61,22 @@ impl Config {
             service_cidr: Self::default_service_cidr(),
             node_ports: Self::default_node_ports(),
             extra_sans: Vec::new(),
+            enable_admission_plugins: Vec::new(),
+            disable_admission_plugins: Vec::new(),
             store: StoreKind::default(),
+        }
+    }
+
+    /// For tests of a part without the controllers: on a free port, in memory, and without the plugins that count on
+    /// what a controller does later.
+    #[must_use]
+    pub fn alone(data_dir: impl Into<PathBuf>) -> Self {
+        let of_controllers = ["ServiceAccount", "TaintNodesByCondition"];
+        Self {
+            secure_port: 0,
+            store: StoreKind::Memory,
+            disable_admission_plugins: of_controllers.map(str::to_owned).to_vec(),
+            ..Self::new(data_dir)
         }
     }
 

@@ -36,6 +36,7 @@ pub mod scale;
 pub mod schema;
 pub mod store;
 
+pub use admit::plugins::PluginError;
 pub use config::{Config, StoreKind};
 pub use identity::Identity;
 pub use pki::PkiError;

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::plugins::Plugins;
 use crate::answer::{self, Answer, Form, Refused, Wanted, accept, shape};
 use crate::discovery::Discovery;
 use crate::health::Health;
@@ -27,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) store: Arc<dyn Store>,
     /// The kinds.
     pub(crate) registry: Registry,
+    /// The admission plugins in force.
+    pub(crate) plugins: Plugins,
     /// What Services get their addresses from.
     pub(crate) addresses: Addresses,
     /// The way to the nodes' kubelets.

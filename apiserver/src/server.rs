@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::admit::plugins::{PluginError, Plugins};
 use crate::bootstrap::{self, bootstrap};
 use crate::chain;
 use crate::config::{Config, StoreKind};
@@ -87,6 +88,9 @@ pub enum BuildError {
         /// What is wrong.
         why: String,
     },
+    /// The admission plugins are not as they should be.
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
     /// The first objects cannot be made.
     #[error("cannot make the first objects: {0}")]
     Bootstrap(String),
@@ -112,6 +116,7 @@ impl Apiserver {
     pub async fn build(config: Config, mounts: Mounts) -> Result<Self, BuildError> {
         let cidr = parse_cidr(&config.service_cidr)?;
         let service = first_address(&config.service_cidr)?;
+        let plugins = Plugins::choose(&config.enable_admission_plugins, &config.disable_admission_plugins)?;
         let dir = config.data_dir.clone();
         make_dir(&dir)?;
         // The store first: its lock keeps a second server off the directory.
@@ -129,6 +134,7 @@ impl Apiserver {
         let machine = Arc::new(Machine {
             store,
             registry: Registry::builtin(),
+            plugins,
             addresses,
             nodes: mounts.nodes,
             images: mounts.images,

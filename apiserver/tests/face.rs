@@ -1,6 +1,8 @@
 //! The API server as its clients see it: over the loopback client, and once over a socket.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests share may fail as they may")]
 
+#[path = "face/admission.rs"]
+mod admission;
 #[path = "face/deletes.rs"]
 mod deletes;
 #[path = "face/discovery.rs"]

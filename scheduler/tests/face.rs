@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 use coracle_api::names::NodeName;
 use coracle_api::wellknown::USER_SCHEDULER;
-use coracle_apiserver::{Apiserver, Identity, Mounts, StoreKind};
+use coracle_apiserver::{Apiserver, Identity, Mounts};
 use coracle_scheduler::{Config, Scheduler};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -46,11 +46,7 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = coracle_apiserver::Config {
-            secure_port: 0,
-            store: StoreKind::Memory,
-            ..coracle_apiserver::Config::new(dir.path())
-        };
+        let config = coracle_apiserver::Config::alone(dir.path());
         let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody) };
         let server = Apiserver::build(config, mounts).await.unwrap();
         let token = CancellationToken::new();

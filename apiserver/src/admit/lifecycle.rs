@@ -1,54 +1,51 @@
-//! The life of namespaces and of what is in them: nothing is made where a namespace is absent or going,
+//! `NamespaceLifecycle`: the life of namespaces and of what is in them. Nothing is made where a namespace is absent or going,
 //! the first namespaces stay, and what is going cannot be held by something new.
 
 use std::collections::BTreeSet;
 
-use coracle_api::failure::Failure;
+use coracle_api::failure::{About, Failure};
 use coracle_api::field::FieldError;
 use coracle_api::wellknown::{NAMESPACE_DEFAULT, NAMESPACE_KUBE_PUBLIC, NAMESPACE_KUBE_SYSTEM};
 use serde_json::Value;
 
-use crate::answer::{Refused, refused};
-use crate::machine::Machine;
+use super::attributes::Attributes;
+use super::plugins::Plugin;
+use crate::answer::Refused;
 use crate::object::{finalizers, is_terminating, text};
-use crate::registry::{Row, Scope};
-use crate::store::Key;
+use crate::registry::Scope;
 
 /// The namespaces that may not be deleted, as upstream.
 const IMMORTAL: [&str; 3] = [NAMESPACE_DEFAULT, NAMESPACE_KUBE_SYSTEM, NAMESPACE_KUBE_PUBLIC];
 
-/// Whether an object may be made in its namespace.
-pub(crate) fn admit_create(machine: &Machine, row: &Row, object: &Value) -> Result<(), Refused> {
-    match row.scope {
-        Scope::Cluster => Ok(()),
-        Scope::Namespaced => check_namespace(machine, row, text(object, "namespace"), text(object, "name")),
-    }
-}
+pub(super) const PLUGIN: Plugin =
+    Plugin { mutate: Some(mutate), delete: Some(delete), ..Plugin::on("NamespaceLifecycle") };
 
-/// Whether the namespace is there and stays.
-pub(crate) fn check_namespace(machine: &Machine, row: &Row, namespace: &str, name: &str) -> Result<(), Refused> {
-    let Some(entry) = machine.store.get(&Key::new("", "namespaces", "", namespace)) else {
-        let about = coracle_api::failure::About {
-            group: String::new(),
-            kind: "namespaces".to_owned(),
-            name: namespace.to_owned(),
-        };
-        return Err(Failure::NotFound { about }.into());
-    };
-    if !is_terminating(&entry.value()) {
+/// Whether an object may be made in its namespace: it is there and stays.
+fn mutate(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refused> {
+    if !attributes.creates() || attributes.row.scope == Scope::Cluster {
+        return Ok(());
+    }
+    let namespace = text(object, "namespace");
+    let Some(stored) = attributes.stored("", "namespaces", "", namespace) else { return Err(absent(namespace)) };
+    if !is_terminating(&stored) {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let refused = Refused::from(Failure::Forbidden { about: refused::about(row, name), why });
     let cause = format!("namespace {namespace} is being terminated");
+    let refused = attributes.forbidden(object, why);
     Err(refused.because("NamespaceTerminating", cause, "metadata.namespace"))
 }
 
+/// A refusal because there is no such namespace.
+pub(super) fn absent(namespace: &str) -> Refused {
+    let about = About { group: String::new(), kind: "namespaces".to_owned(), name: namespace.to_owned() };
+    Failure::NotFound { about }.into()
+}
+
 /// Whether an object may be deleted.
-pub(crate) fn admit_delete(row: &Row, name: &str) -> Result<(), Refused> {
-    if (row.group, row.plural) == ("", "namespaces") && IMMORTAL.contains(&name) {
-        let why = "this namespace may not be deleted".to_owned();
-        return Err(Failure::Forbidden { about: refused::about(row, name), why }.into());
+fn delete(attributes: &Attributes<'_>, name: &str) -> Result<(), Refused> {
+    if attributes.is_of("", "namespaces") && IMMORTAL.contains(&name) {
+        return Err(attributes.forbidden_by_name(name, "this namespace may not be deleted"));
     }
     Ok(())
 }

@@ -60,6 +60,7 @@ type Taken = (String, Option<Arc<Entry>>);
 async fn attempt(call: &Call, mut object: Value, run: Run) -> Result<Result<Made, Taken>, Refused> {
     let uid = uuid::Uuid::new_v4().to_string();
     object::begin(&mut object, &call.row, &call.path.namespace, uid, clock::now());
+    admit::wait(&call.machine, &call.row, &object).await;
     let (admitted, reserved) = admit::create(&call.machine, &call.row, object)?;
     let name = text(admitted.value(), "name").to_owned();
     let warnings = call.row.strategy.warnings(admitted.value());

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::write::{self, Attempt, Written};
-use crate::admit::{self, lifecycle};
+use crate::admit;
 use crate::answer::{Answer, Refused, refused};
 use crate::body;
 use crate::machine::Call;
@@ -43,7 +43,7 @@ pub(crate) async fn delete(call: &Call) -> Answer {
 
 /// Deletes an object by name.
 pub(crate) async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<Outcome, Refused> {
-    lifecycle::admit_delete(&call.row, name)?;
+    admit::delete(&call.machine, &call.row, name)?;
     let key = call.key(name);
     for _ in 0..ATTEMPTS_MAX {
         let Some(entry) = call.store().get(&key) else { return Err(Refused::not_found(&call.row, name)) };

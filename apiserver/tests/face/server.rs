@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 use coracle_api::names::NodeName;
-use coracle_apiserver::{Apiserver, Config, Identity, Mounts, StoreKind};
+use coracle_apiserver::{Apiserver, Config, Identity, Mounts};
 use http::{Method, Request};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -41,8 +41,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server whose configuration is another than the usual one.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config { secure_port: 0, store: StoreKind::Memory, ..Config::new(dir.path()) };
+        let mut config = Config::alone(dir.path());
+        change(&mut config);
         let api = Apiserver::build(config, mounts()).await.unwrap();
         let client = api.client(Identity::admin());
         Self { api, client, _dir: dir }

@@ -15,7 +15,7 @@ use super::ALL_VERBS;
 use crate::registry::cells::{AGE, NAME, text, wide};
 use crate::registry::check::{names, one_of_if_any};
 use crate::registry::meta::NameRule;
-use crate::registry::typed::{Kind, Typed, keep};
+use crate::registry::typed::{Kind, Typed};
 use crate::registry::{Column, Generation, Row, Scope, Subresource, pod_spec};
 use crate::store::Durability;
 
@@ -46,10 +46,6 @@ const FIELDS: &[&str] = &[
 
 const SUBRESOURCES: &[Subresource] =
     &[Subresource::Binding, Subresource::Eviction, Subresource::Log, Subresource::Status];
-
-/// The classes that exist without anybody making them, and their priorities.
-const PRIORITY_CLASSES: [(&str, i32); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 pub(super) fn row() -> Row {
     Row {
@@ -92,28 +88,6 @@ impl Kind for Strategy {
         let Some(object) = object.as_object_mut() else { return };
         let quality = pod_spec::quality_of_service(&spec);
         object.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
-        let Some(fields) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
-        let class = spec.priority_class_name.as_deref().unwrap_or_default();
-        let priority = PRIORITY_CLASSES.iter().find(|(name, _)| *name == class).map_or(0, |(_, value)| *value);
-        fields.entry("priority").or_insert_with(|| priority.into());
-        fields.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
-        if spec.service_account_name.is_none() {
-            fields.insert("serviceAccountName".to_owned(), "default".into());
-            fields.insert("serviceAccount".to_owned(), "default".into());
-        }
-    }
-
-    /// What was filled in at creation stays where a change leaves it out.
-    fn prepare_for_update(new: &mut Value, old: &Value) {
-        keep(new, old, "status");
-        let (Some(new), Some(old)) = (new.get_mut("spec").and_then(Value::as_object_mut), old.get("spec")) else {
-            return;
-        };
-        for field in ["preemptionPolicy", "priority", "serviceAccount", "serviceAccountName"] {
-            if let (None, Some(value)) = (new.get(field), old.get(field)) {
-                new.insert(field.to_owned(), value.clone());
-            }
-        }
     }
 
     fn validate(object: &Pod) -> Vec<FieldError> {
@@ -124,14 +98,6 @@ impl Kind for Strategy {
         let policies = ["Never", "PreemptLowerPriority"];
         let policy = spec.preemption_policy.as_deref();
         one_of_if_any(&mut errors, "spec.preemptionPolicy".to_owned(), policy, &policies);
-        let class = spec.priority_class_name.as_deref().unwrap_or_default();
-        let known = PRIORITY_CLASSES.iter().find(|(name, _)| *name == class).map(|(_, value)| *value);
-        if !class.is_empty() && known.is_none() {
-            errors.push(FieldError::not_found("spec.priorityClassName", class));
-        } else if spec.priority.is_some_and(|p| p != known.unwrap_or(0)) {
-            let detail = "must be the priority of the class that is named, or be left out";
-            errors.push(FieldError::invalid("spec.priority", spec.priority.unwrap_or(0), detail));
-        }
         errors
     }
 

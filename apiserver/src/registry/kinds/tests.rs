@@ -63,7 +63,7 @@ fn pods_are_filled_in() {
         pod(json!({})),
         "/spec",
         expect![[
-            r#"{"containers":[{"image":"i:1","imagePullPolicy":"IfNotPresent","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority","priority":0,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"serviceAccount":"default","serviceAccountName":"default","terminationGracePeriodSeconds":30}"#
+            r#"{"containers":[{"image":"i:1","imagePullPolicy":"IfNotPresent","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}"#
         ]],
     );
     defaults(
@@ -142,10 +142,10 @@ fn pods_that_break_rules_are_refused() {
     );
     refused(
         "Pod",
-        pod(json!({"priorityClassName": "nope", "tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]})),
-        expect![[r#"
-            spec.tolerations[0].operator: Invalid value: "x": value must be empty when `operator` is 'Exists'
-            spec.priorityClassName: Not found: "nope""#]],
+        pod(json!({"tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]})),
+        expect![[
+            r#"spec.tolerations[0].operator: Invalid value: "x": value must be empty when `operator` is 'Exists'"#
+        ]],
     );
 }
 
