@@ -10,6 +10,7 @@ mod bootstrap;
 mod expiry;
 mod pki;
 mod tls;
+mod tokens;
 
 mod chain;
 mod request;

@@ -21,6 +21,7 @@ use crate::registry::addresses::Addresses;
 use crate::registry::{Registry, Row};
 use crate::request::ResourcePath;
 use crate::store::{Converted, Entry, Key, Prefix, Store};
+use crate::tokens::Tokens;
 
 /// The machinery behind the chain.
 pub(crate) struct Machine {
@@ -34,6 +35,8 @@ pub(crate) struct Machine {
     pub(crate) addresses: Addresses,
     /// The way to the nodes' kubelets.
     pub(crate) nodes: Arc<dyn Nodes>,
+    /// What signs and reads ServiceAccount tokens.
+    pub(crate) tokens: Tokens,
     /// The image registry.
     pub(crate) images: Arc<dyn HttpService>,
     /// What clients can find out about all this.

@@ -125,6 +125,8 @@ pub enum Subresource {
     Finalize,
     /// `eviction`: create; deletes a pod politely.
     Eviction,
+    /// `token`: create; issues a token for a ServiceAccount.
+    Token,
 }
 
 /// Group, version and kind of what a subresource takes and gives.
@@ -141,6 +143,7 @@ impl Subresource {
             Self::Log => "log",
             Self::Finalize => "finalize",
             Self::Eviction => "eviction",
+            Self::Token => "token",
         }
     }
 
@@ -149,7 +152,7 @@ impl Subresource {
     pub const fn verbs(self) -> &'static [&'static str] {
         match self {
             Self::Status | Self::Scale => &["get", "patch", "update"],
-            Self::Binding | Self::Eviction => &["create"],
+            Self::Binding | Self::Eviction | Self::Token => &["create"],
             Self::Log => &["get"],
             Self::Finalize => &["update"],
         }
@@ -162,6 +165,7 @@ impl Subresource {
             Self::Scale => Some(("autoscaling", "v1", "Scale")),
             Self::Binding => Some(("", "v1", "Binding")),
             Self::Eviction => Some(("policy", "v1", "Eviction")),
+            Self::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
             Self::Status | Self::Log | Self::Finalize => None,
         }
     }

@@ -27,6 +27,7 @@ use crate::registry::addresses::{Addresses, Cidr};
 use crate::store::redb::OpenError;
 use crate::store::{self, Prefix, Store};
 use crate::tls::{self, TlsError};
+use crate::tokens::Tokens;
 
 /// The file in the data directory with which its owner reaches the server.
 const KUBECONFIG: &str = "admin.kubeconfig";
@@ -123,7 +124,9 @@ impl Apiserver {
         let store = open(config.store, &dir).await?;
         let (listener, addr) = listen(config.socket_addr()).await?;
         let names = pki::names(config.bind_address, service, &config.extra_sans);
-        let pki = Pki::open(&dir.join("pki"), &names)?;
+        let pki_dir = dir.join("pki");
+        let pki = Pki::open(&pki_dir, &names)?;
+        let tokens = Tokens::open(&pki_dir)?;
         let kubeconfig = dir.join(KUBECONFIG);
         pki::write_private(&kubeconfig, &kubeconfig::text(&pki, addr))?;
         let tls = tls::acceptor(&pki)?;
@@ -136,6 +139,7 @@ impl Apiserver {
             registry: Registry::builtin(),
             plugins,
             addresses,
+            tokens,
             nodes: mounts.nodes,
             images: mounts.images,
             discovery: crate::discovery::Discovery::default(),

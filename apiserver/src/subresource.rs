@@ -6,6 +6,7 @@ mod finalize;
 mod log;
 mod scale;
 mod status;
+mod token;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
         Subresource::Log => log::log(&call).await,
         Subresource::Finalize => finalize::finalize(&call).await,
         Subresource::Eviction => eviction::evict(&call).await,
+        Subresource::Token => token::issue(&call).await,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
@@ -35,6 +36,7 @@ fn others(g: &mut SchemaGenerator) {
     g.subschema_for::<DeleteOptions>();
     g.subschema_for::<Eviction>();
     g.subschema_for::<Scale>();
+    g.subschema_for::<TokenRequest>();
     g.subschema_for::<ListMeta>();
     g.subschema_for::<Status>();
 }

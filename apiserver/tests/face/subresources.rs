@@ -77,3 +77,67 @@ async fn images_are_served_beside_the_api() {
     let server = Server::new().await;
     assert_eq!(server.get("/v2/hello/tags/list").await.json, "images /v2/hello/tags/list");
 }
+
+const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+
+fn claims(token: &str) -> serde_json::Value {
+    use base64::Engine as _;
+    let body = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_says_whom_it_speaks_for_and_what_it_is_bound_to() {
+    let server = Server::new().await;
+    server.post(ACCOUNTS, &json!({"metadata": {"name": "sa"}})).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "sa", "nodeName": "n1",
+        "containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(server.post(PODS, &pod).await.code, 201);
+    let plain = server.post(&format!("{ACCOUNTS}/sa/token"), &json!({"spec": {}})).await;
+    assert_eq!((plain.code, plain.text("/kind"), plain.text("/metadata/name")), (201, "TokenRequest", "sa"));
+    assert_eq!(plain.json["spec"]["expirationSeconds"], 3600);
+    let plain = claims(plain.text("/status/token"));
+    assert_eq!(plain["sub"], "system:serviceaccount:default:sa");
+    assert_eq!(plain["aud"], json!(["https://kubernetes.default.svc"]));
+    let bound = json!({"spec": {"expirationSeconds": 3607, "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}});
+    let bound = server.post(&format!("{ACCOUNTS}/sa/token"), &bound).await;
+    let bound = claims(bound.text("/status/token"));
+    assert_eq!(bound["kubernetes.io"]["pod"]["name"], "p");
+    assert_eq!(bound["kubernetes.io"]["node"], json!({"name": "n1"}));
+    let lasts = bound["exp"].as_i64().unwrap() - bound["iat"].as_i64().unwrap();
+    assert_eq!(lasts, 365 * 24 * 3600, "pods that think their token lasts forever get a year");
+}
+
+#[tokio::test]
+async fn a_token_is_refused_for_what_makes_no_sense() {
+    let server = Server::new().await;
+    server.post(ACCOUNTS, &json!({"metadata": {"name": "sa"}})).await;
+    pod(&server, "other", &["c"]).await;
+    let bound =
+        |kind: &str, name: &str| json!({"spec": {"boundObjectRef": {"kind": kind, "apiVersion": "v1", "name": name}}});
+    let mut stale = bound("Pod", "other");
+    stale["metadata"] = json!({"uid": "1"});
+    for (account, request, code, message) in [
+        ("sa", json!({"spec": {"expirationSeconds": 599}}), 422, "may not specify a duration less than 10 minutes"),
+        (
+            "sa",
+            json!({"spec": {"expirationSeconds": 4_294_967_297_i64}}),
+            422,
+            "may not specify a duration larger than 2^32 seconds",
+        ),
+        ("absent", json!({"spec": {}}), 404, "serviceaccounts \"absent\" not found"),
+        ("sa", bound("Pod", "absent"), 404, "pods \"absent\" not found"),
+        ("sa", bound("ConfigMap", "x"), 400, "cannot bind token to object of type /v1, Kind=ConfigMap"),
+        (
+            "sa",
+            bound("Pod", "other"),
+            400,
+            "cannot bind token for serviceaccount \"sa\" to pod running with different serviceaccount name.",
+        ),
+        ("sa", stale, 409, "does not match the UID of the service account"),
+        ("sa", json!({"metadata": {"name": "x"}, "spec": {}}), 422, "must match the service account name if specified"),
+    ] {
+        let refused = server.post(&format!("{ACCOUNTS}/{account}/token"), &request).await;
+        assert!(refused.code == code && refused.text("/message").contains(message), "{}", refused.json);
+    }
+}

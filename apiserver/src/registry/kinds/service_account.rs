@@ -11,7 +11,7 @@ use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, text};
 use crate::registry::meta::NameRule;
 use crate::registry::typed::{Kind, Typed};
-use crate::registry::{Column, Generation, Row, Scope};
+use crate::registry::{Column, Generation, Row, Scope, Subresource};
 use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[NAME, text("Secrets", "How many Secrets it names."), AGE];
@@ -27,7 +27,7 @@ pub(super) fn row() -> Row {
         categories: &[],
         scope: Scope::Namespaced,
         verbs: ALL_VERBS,
-        subresources: &[],
+        subresources: &[Subresource::Token],
         schema: Strategy::SCHEMA,
         columns: COLUMNS,
         fields: &[],
