@@ -2,6 +2,13 @@
 //!
 //! Source: the grammar of `k8s.io/apimachinery/pkg/labels` (`a=b,c!=d,e in (x,y),f notin (z),g,!h,i>1,j<2`).
 
+mod fields;
+mod parse;
+mod rules;
+
+pub use fields::{FieldRelation, FieldRequirement, parse_fields};
+pub use rules::{LABEL_VALUE_RULE, QUALIFIED_NAME_RULE, broken_by_key, broken_by_value, is_label_value};
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -15,7 +22,11 @@ pub struct InvalidSelector(pub String);
 /// One condition on one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requirement {
-    /// `key in (values)`; `key=value` is the same with one value.
+    /// `key=value`
+    Equals(String, String),
+    /// `key!=value`; true as well where the key is absent.
+    NotEquals(String, String),
+    /// `key in (values)`
     In(String, Vec<String>),
     /// `key notin (values)`; true as well where the key is absent.
     NotIn(String, Vec<String>),
@@ -64,8 +75,7 @@ impl Selector {
     /// From a map of labels that must all be equal (a Service's `spec.selector`).
     #[must_use]
     pub fn from_map<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
-        let one = |(k, v): (&String, &String)| Requirement::In(k.clone(), vec![v.clone()]);
-        Self { requirements: labels.into_iter().map(one).collect(), nothing: false }
+        Self::of(labels.into_iter().map(|(k, v)| Requirement::Equals(k.clone(), v.clone())).collect())
     }
 
     /// From the structured form in a workload's spec. An empty one selects everything.
@@ -75,7 +85,8 @@ impl Selector {
     pub fn from_structured(selector: &LabelSelector) -> Result<Self, InvalidSelector> {
         let mut all = Self::from_map(selector.match_labels.iter().flatten());
         for e in selector.match_expressions.iter().flatten() {
-            let (key, values) = (e.key.clone(), e.values.clone().unwrap_or_default());
+            let (key, mut values) = (e.key.clone(), e.values.clone().unwrap_or_default());
+            values.sort_unstable();
             all.requirements.push(match e.operator.as_str() {
                 "In" => Requirement::In(key, values),
                 "NotIn" => Requirement::NotIn(key, values),
@@ -86,7 +97,7 @@ impl Selector {
                 }
             });
         }
-        Ok(all)
+        Ok(Self::of(all.requirements))
     }
 
     /// From the text of a `labelSelector` parameter.
@@ -94,20 +105,13 @@ impl Selector {
     /// # Errors
     /// [`InvalidSelector`] with upstream's words.
     pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
-        let mut requirements = Vec::new();
-        for part in split_outside_parentheses(text) {
-            let part = part.trim();
-            if part.is_empty() {
-                if text.trim().is_empty() {
-                    break;
-                }
-                return Err(InvalidSelector(format!(
-                    "unable to parse requirement: found '{text}', expected: identifier after ','"
-                )));
-            }
-            requirements.push(requirement(part)?);
-        }
-        Ok(Self { requirements, nothing: false })
+        Ok(Self::of(parse::parse(text)?))
+    }
+
+    /// Sorted by key, so that it prints the same however it was made.
+    fn of(mut requirements: Vec<Requirement>) -> Self {
+        requirements.sort_by(|a, b| a.key().cmp(b.key()));
+        Self { requirements, nothing: false }
     }
 
     /// Whether an object with these labels is selected.
@@ -123,8 +127,23 @@ impl Selector {
 }
 
 impl Requirement {
+    fn key(&self) -> &str {
+        match self {
+            Self::Equals(key, _)
+            | Self::NotEquals(key, _)
+            | Self::In(key, _)
+            | Self::NotIn(key, _)
+            | Self::Exists(key)
+            | Self::DoesNotExist(key)
+            | Self::GreaterThan(key, _)
+            | Self::LessThan(key, _) => key,
+        }
+    }
+
     fn holds<'a>(&self, get: &impl Fn(&str) -> Option<&'a str>) -> bool {
         match self {
+            Self::Equals(key, value) => get(key).is_some_and(|v| v == value),
+            Self::NotEquals(key, value) => get(key).is_none_or(|v| v != value),
             Self::In(key, values) => get(key).is_some_and(|v| values.iter().any(|w| w == v)),
             Self::NotIn(key, values) => get(key).is_none_or(|v| !values.iter().any(|w| w == v)),
             Self::Exists(key) => get(key).is_some(),
@@ -139,107 +158,6 @@ fn number(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-fn split_outside_parentheses(text: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0_u32;
-    text.split(move |c| {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c == ',' && depth == 0
-    })
-}
-
-fn requirement(part: &str) -> Result<Requirement, InvalidSelector> {
-    if let Some(key) = part.strip_prefix('!') {
-        return Ok(Requirement::DoesNotExist(valid_key(key.trim())?));
-    }
-    if let Some((key, values)) = set_expression(part, " in ", " in(") {
-        return Ok(Requirement::In(valid_key(key)?, set_values(values)?));
-    }
-    if let Some((key, values)) = set_expression(part, " notin ", " notin(") {
-        return Ok(Requirement::NotIn(valid_key(key)?, set_values(values)?));
-    }
-    if let Some((key, value)) = part.split_once("!=") {
-        return Ok(Requirement::NotIn(valid_key(key)?, vec![valid_value(value)?]));
-    }
-    if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Requirement::In(valid_key(key)?, vec![valid_value(value)?]));
-    }
-    if let Some((key, value)) = part.split_once('>') {
-        return Ok(Requirement::GreaterThan(valid_key(key)?, bound(value)?));
-    }
-    if let Some((key, value)) = part.split_once('<') {
-        return Ok(Requirement::LessThan(valid_key(key)?, bound(value)?));
-    }
-    Ok(Requirement::Exists(valid_key(part)?))
-}
-
-fn set_expression<'a>(part: &'a str, spaced: &str, tight: &str) -> Option<(&'a str, &'a str)> {
-    let at = part.find(spaced).or_else(|| part.find(tight))?;
-    let values = part.get(at + spaced.len() - 1..)?.trim();
-    Some((part.get(..at)?, values))
-}
-
-fn set_values(text: &str) -> Result<Vec<String>, InvalidSelector> {
-    let inner = text
-        .strip_prefix('(')
-        .and_then(|t| t.strip_suffix(')'))
-        .ok_or_else(|| InvalidSelector(format!("unable to parse requirement: found '{text}', expected: '('")))?;
-    inner.split(',').map(valid_value).collect()
-}
-
-fn bound(text: &str) -> Result<i64, InvalidSelector> {
-    let text = text.trim();
-    number(text).ok_or_else(|| {
-        InvalidSelector(format!(
-            "values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer"
-        ))
-    })
-}
-
-/// Kubernetes' sentence about the name part of label keys.
-pub const QUALIFIED_NAME_RULE: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-
-/// Kubernetes' sentence about label values.
-pub const LABEL_VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-
-/// Whether `key` is a label key: an optional subdomain and `/`, then a name of at most 63 characters.
-#[must_use]
-pub fn is_qualified_name(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(p, n)| (Some(p), n));
-    prefix.is_none_or(crate::names::is_dns1123_subdomain) && !name.is_empty() && is_label_value(name)
-}
-
-/// Whether `value` may be a label's value.
-#[must_use]
-pub fn is_label_value(value: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let edge = |c: char| c.is_ascii_alphanumeric();
-    value.len() <= 63
-        && value.chars().all(inner)
-        && (value.is_empty() || value.starts_with(edge) && value.ends_with(edge))
-}
-
-fn valid_key(key: &str) -> Result<String, InvalidSelector> {
-    let key = key.trim();
-    if is_qualified_name(key) {
-        Ok(key.to_owned())
-    } else {
-        Err(InvalidSelector(format!("key: Invalid value: {key:?}: {QUALIFIED_NAME_RULE}")))
-    }
-}
-
-fn valid_value(value: &str) -> Result<String, InvalidSelector> {
-    let value = value.trim();
-    if is_label_value(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(InvalidSelector(format!("values[0][]: Invalid value: {value:?}: {LABEL_VALUE_RULE}")))
-    }
-}
-
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, r) in self.requirements.iter().enumerate() {
@@ -247,9 +165,9 @@ impl fmt::Display for Selector {
                 f.write_str(",")?;
             }
             match r {
-                Requirement::In(k, v) if v.len() == 1 => write!(f, "{k}={}", v.join(","))?,
+                Requirement::Equals(k, v) => write!(f, "{k}={v}")?,
+                Requirement::NotEquals(k, v) => write!(f, "{k}!={v}")?,
                 Requirement::In(k, v) => write!(f, "{k} in ({})", v.join(","))?,
-                Requirement::NotIn(k, v) if v.len() == 1 => write!(f, "{k}!={}", v.join(","))?,
                 Requirement::NotIn(k, v) => write!(f, "{k} notin ({})", v.join(","))?,
                 Requirement::Exists(k) => f.write_str(k)?,
                 Requirement::DoesNotExist(k) => write!(f, "!{k}")?,
@@ -259,46 +177,6 @@ impl fmt::Display for Selector {
         }
         Ok(())
     }
-}
-
-/// One `field=value` or `field!=value` of a `fieldSelector` parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldRequirement {
-    /// The field's path, for example `spec.nodeName`.
-    pub path: String,
-    /// Its value.
-    pub value: String,
-    /// Whether the field must have the value, or must not.
-    pub relation: FieldRelation,
-}
-
-/// How a field must relate to the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldRelation {
-    /// `=` or `==`
-    Equal,
-    /// `!=`
-    NotEqual,
-}
-
-/// Parses the text of a `fieldSelector` parameter. Which paths a kind offers is the registry's matter.
-///
-/// # Errors
-/// [`InvalidSelector`] with upstream's words.
-pub fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, InvalidSelector> {
-    let parts = text.split(',').filter(|p| !p.trim().is_empty());
-    parts
-        .map(|part| {
-            let (path, value, relation) = if let Some((p, v)) = part.split_once("!=") {
-                (p, v, FieldRelation::NotEqual)
-            } else if let Some((p, v)) = part.split_once("==").or_else(|| part.split_once('=')) {
-                (p, v, FieldRelation::Equal)
-            } else {
-                return Err(InvalidSelector(format!("invalid selector: '{text}'; can't understand '{part}'")));
-            };
-            Ok(FieldRequirement { path: path.trim().to_owned(), value: value.trim().to_owned(), relation })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -335,15 +213,17 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_is_refused() {
-        for bad in ["app=we b", "-a", "a in web", "a>x", "a=b,,c", "a in (b", "é=1"] {
+        for bad in ["app=we b", "-a", "a in web", "a>x", "a=b,,c", "a in (b", "é=1", "é", "a=b,\u{e9}"] {
             assert!(Selector::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_selector_prints_as_it_is_written() {
-        let text = "app=web,tier!=back,x in (a,b),y notin (c,d),z,!w,n>1";
+        let text = "app=web,n>1,tier!=back,!w,x in (a,b),y notin (c),z";
         assert_eq!(Selector::parse(text).map(|s| s.to_string()), Ok(text.to_owned()));
+        let shuffled = Selector::parse("z,tier!=back, app==web,!w,n>1,y notin (c),x in (b, a)");
+        assert_eq!(shuffled.map(|s| s.to_string()), Ok(text.to_owned()));
     }
 
     #[test]

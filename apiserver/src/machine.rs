@@ -165,10 +165,9 @@ pub(crate) fn show(row: &Row, wanted: Wanted, code: http::StatusCode, shown: &Sh
             answer::value(code, &table, wanted.encoding)
         }
         (Form::MetadataList, _) => {
-            let why = format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
-                row.kind
-            );
+            let name = shape::type_name(row, row.kind);
+            let why =
+                format!("you requested PartialObjectMetadataList, but the requested object is not a list ({name})");
             return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
         }
     })

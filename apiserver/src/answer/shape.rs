@@ -27,6 +27,15 @@ pub(crate) fn metadata_list<'a>(list_meta: Value, objects: impl Iterator<Item = 
     })
 }
 
+/// The name that upstream's own code has for a kind, which it tells when it cannot show one in the shape asked for.
+pub(crate) fn type_name(row: &Row, kind: &str) -> String {
+    let package = match row.stored_group() {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    format!("*{package}.{kind}")
+}
+
 /// Which columns a Table states: in a watch only its first event has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Columns {

@@ -175,15 +175,9 @@ fn revision(version: &str, match_: &str) -> Result<From, Refused> {
 }
 
 fn field_selector(text: &str, row: &Row) -> Result<Vec<FieldRequirement>, Refused> {
-    let requirements = parse_fields(text)?;
-    let unknown = requirements.iter().find(|r| !fields::offers(row, &r.path));
-    if let Some(FieldRequirement { path, .. }) = unknown {
-        let why = if row.fields.is_empty() {
-            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-        } else {
-            format!("field label not supported: {path}")
-        };
-        return Err(Refused::bad_request(why));
+    let mut requirements = parse_fields(text)?;
+    for requirement in &mut requirements {
+        requirement.path = fields::offered(row, &requirement.path).map_err(Refused::bad_request)?.to_owned();
     }
     Ok(requirements)
 }
@@ -193,23 +187,25 @@ fn conflicts(raw: &Raw, used: Use) -> Vec<FieldError> {
     let at = "resourceVersionMatch";
     let mut errors = Vec::new();
     if used == Use::Watch && (raw.initial.is_some() || !raw.match_.is_empty()) {
+        let fits = raw.match_ == "NotOlderThan";
+        if raw.initial.is_some() && !fits {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(FieldError::forbidden(at, why));
+        }
+        if raw.match_.is_empty() {
+            return errors;
+        }
         if raw.initial.is_none() {
             let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
             errors.push(FieldError::forbidden(at, why));
-            return errors;
         }
-        if raw.match_ != "NotOlderThan" {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.push(FieldError::forbidden(at, why));
-            if !raw.match_.is_empty() {
-                errors.push(FieldError::not_supported(at, raw.match_.clone(), &["NotOlderThan"]));
-            }
+        if !fits {
+            errors.push(FieldError::not_supported(at, raw.match_.clone(), &["NotOlderThan"]));
+        }
+        if !raw.continue_.is_empty() {
+            errors.push(FieldError::forbidden(at, "resourceVersionMatch is forbidden when continue is provided"));
         }
         return errors;
-    }
-    if used == Use::List && raw.initial.is_some() {
-        let why = "sendInitialEvents is forbidden for list";
-        errors.push(FieldError::forbidden("sendInitialEvents", why));
     }
     if !raw.match_.is_empty() {
         if raw.version.is_empty() {
@@ -226,6 +222,9 @@ fn conflicts(raw: &Raw, used: Use) -> Vec<FieldError> {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
             errors.push(FieldError::forbidden(at, why));
         }
+    }
+    if used == Use::List && raw.initial.is_some() {
+        errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
     errors
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::selector::Selector;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
@@ -118,7 +119,8 @@ pub(super) fn workload(template: Option<&PodTemplateSpec>, selector: &LabelSelec
 
 /// A structured selector as text.
 pub(super) fn selector_text(selector: &LabelSelector) -> String {
-    coracle_api::selector::Selector::from_structured(selector).map(|s| s.to_string()).unwrap_or_default()
+    let text = Selector::from_structured(selector).map_or_else(|_| "<error>".to_owned(), |s| s.to_string());
+    or(Some(&text), NONE).to_owned()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::Row;
+use super::{Row, Scope};
 
 /// Fields that every kind offers.
 const COMMON: [&str; 2] = ["metadata.name", "metadata.namespace"];
@@ -15,10 +15,37 @@ const COMMON: [&str; 2] = ["metadata.name", "metadata.namespace"];
 const ZEROS: [(&str, &str); 3] =
     [("spec.hostNetwork", "false"), ("spec.unschedulable", "false"), ("status.replicas", "0")];
 
-/// Whether objects of this kind can be selected by this field.
-#[must_use]
-pub fn offers(row: &Row, path: &str) -> bool {
-    COMMON.contains(&path) || row.fields.contains(&path)
+/// Fields that go by another name as well, for clients of long ago.
+const ALIASES: [(&str, &str, &str); 1] = [("Pod", "spec.host", "spec.nodeName")];
+
+/// Kinds that refuse a field in words of their own: what stands before the field's name, and after it.
+const REFUSALS: [(&str, &str, &str); 2] = [
+    ("Job", "field label ", " not supported for batchv1.Job"),
+    ("CronJob", "field label ", " not supported for \"CronJob\""),
+];
+
+/// The field by which objects of this kind can be selected that goes by this name.
+///
+/// # Errors
+/// Upstream's words, when the kind has none.
+pub fn offered<'a>(row: &Row, path: &'a str) -> Result<&'a str, String> {
+    let alias = ALIASES.iter().find(|(kind, alias, _)| row.group.is_empty() && *kind == row.kind && *alias == path);
+    if let Some((_, _, path)) = alias {
+        return Ok(path);
+    }
+    // Kinds of the cluster that offer fields of their own do not offer the namespace, which they do not have.
+    let of_the_cluster = row.scope == Scope::Cluster && !row.fields.is_empty() && path == COMMON[1];
+    if COMMON.contains(&path) && !of_the_cluster || row.fields.contains(&path) {
+        return Ok(path);
+    }
+    if row.fields.is_empty() {
+        let [name, namespace] = COMMON;
+        return Err(format!("{path:?} is not a known field selector: only {name:?}, {namespace:?}"));
+    }
+    Err(match REFUSALS.iter().find(|(kind, _, _)| *kind == row.kind) {
+        Some((_, before, after)) => format!("{before}{path:?}{after}"),
+        None => format!("field label not supported: {path}"),
+    })
 }
 
 /// The text of a field.

@@ -133,8 +133,8 @@ pub(crate) fn render(call: &Call, page: Page) -> Answer {
             shape::table(row, meta, values().iter(), include, shape::Columns::Stated, now)
         }
         Form::Metadata => {
-            let kind = row.list_kind();
-            let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({kind})");
+            let name = shape::type_name(row, &row.list_kind());
+            let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({name})");
             return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
         }
     };

@@ -54,6 +54,9 @@ pub(crate) fn watch(call: &Call) -> Answer {
             value: call.path.name.clone(),
             relation: coracle_api::selector::FieldRelation::Equal,
         };
+        if !options.fields.is_empty() && options.single_name() != Some(call.path.name.as_str()) {
+            return Err(Refused::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
         options.fields.push(named);
     }
     let prefix = prefix(call, &options);

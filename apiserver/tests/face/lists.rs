@@ -23,9 +23,58 @@ async fn selectors_select() {
     check("labelSelector=l+in+(0),l!%3D1", &["a", "c", "e"]).await;
     check("fieldSelector=metadata.name%3Dc", &["c"]).await;
     check("fieldSelector=metadata.name!%3Dc&labelSelector=l%3D0", &["a", "e"]).await;
+    check("fieldSelector=metadata.name%3D%3Dc,metadata.namespace!%3Dx", &["c"]).await;
+    check("fieldSelector=metadata.name%3Da,metadata.name%3Db", &[]).await;
+    check("labelSelector=l+in+(1,2)", &["b", "d"]).await;
+    check("labelSelector=x", &[]).await;
     let refused = server.get(&format!("{CONFIG_MAPS}?fieldSelector=data.k%3D1")).await;
     let message = r#""data.k" is not a known field selector: only "metadata.name", "metadata.namespace""#;
     assert_eq!(refused.refusal(), (400, message));
+}
+
+#[tokio::test]
+async fn each_kind_offers_its_own_fields() {
+    let server = Server::new().await;
+    let refusal = async |path: &str| {
+        let answer = server.get(path).await;
+        (answer.code, answer.text("/message").to_owned())
+    };
+    for offered in [
+        "pods?fieldSelector=spec.host%3Dn1,status.podIPs!%3D1",
+        "events?fieldSelector=involvedObject.uid%3Du,source%3Ds,reportingComponent%3Dr",
+        "nodes?fieldSelector=spec.unschedulable%3Dtrue",
+        "configmaps?fieldSelector=metadata.namespace%3Dx",
+        "persistentvolumeclaims?fieldSelector=metadata.namespace%3Dx",
+    ] {
+        assert_eq!(refusal(&format!("/api/v1/{offered}")).await.0, 200, "{offered}");
+    }
+    let check = async |path: &str, message: &str| {
+        assert_eq!(refusal(path).await, (400, message.to_owned()), "{path}");
+    };
+    check("/api/v1/nodes?fieldSelector=metadata.namespace%3Dx", "field label not supported: metadata.namespace").await;
+    check("/api/v1/pods?fieldSelector=spec.priority%3D0", "field label not supported: spec.priority").await;
+    let plain = r#""a" is not a known field selector: only "metadata.name", "metadata.namespace""#;
+    check("/api/v1/configmaps?fieldSelector=b%3D1,a%3D2", plain).await;
+    let mismatch = "fieldSelector metadata.name doesn't match requested name";
+    check("/api/v1/watch/namespaces/default/pods/a?fieldSelector=metadata.name%3Db", mismatch).await;
+}
+
+#[tokio::test]
+async fn options_that_exclude_each_other_are_refused() {
+    let server = Server::new().await;
+    for (query, causes) in [
+        ("resourceVersionMatch=Exact", "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("resourceVersion=0&resourceVersionMatch=Exact", "\"exact\" is forbidden for resourceVersion \"0\""),
+        ("sendInitialEvents=false", "sendInitialEvents is forbidden for list"),
+        ("watch=1&resourceVersionMatch=NotOlderThan", "is forbidden for watch unless sendInitialEvents is provided"),
+        ("watch=1&sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+    ] {
+        let refused = server.get(&format!("{CONFIG_MAPS}?{query}")).await;
+        assert_eq!((refused.code, refused.text("/details/kind")), (422, "ListOptions"), "{query}");
+        assert!(refused.text("/details/causes/0/message").ends_with(causes), "{query}: {}", refused.json);
+    }
+    let both = server.get(&format!("{CONFIG_MAPS}?watch=1&resourceVersionMatch=Exact&continue=x")).await;
+    assert_eq!(both.json["details"]["causes"].as_array().unwrap().len(), 3, "{}", both.json);
 }
 
 #[tokio::test]
@@ -81,4 +130,10 @@ async fn kubectl_gets_tables_and_metadata() {
     let list = server.get_as(CONFIG_MAPS, metadata).await;
     assert_eq!((list.text("/kind"), list.names().len()), ("PartialObjectMetadataList", 5));
     assert!(list.json["items"][0].get("data").is_none());
+    let one = server.get_as(CONFIG_MAPS, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await;
+    let message = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)";
+    assert_eq!(one.refusal(), (406, message));
+    let many = server.get_as(&format!("{CONFIG_MAPS}/b"), metadata).await;
+    let message = "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)";
+    assert_eq!(many.refusal(), (406, message));
 }

@@ -63,17 +63,23 @@ impl Kind for Strategy {
     }
 
     fn cells(object: &Endpoints, now: Timestamp) -> Vec<Value> {
+        let subsets = object.subsets.as_deref().unwrap_or_default();
         let mut shown = Vec::new();
-        for subset in object.subsets.iter().flatten() {
+        for subset in subsets {
             let addresses = subset.addresses.as_deref().unwrap_or_default();
             match subset.ports.as_deref().unwrap_or_default() {
                 [] => shown.extend(addresses.iter().map(|a| a.ip.clone())),
-                ports => shown
-                    .extend(ports.iter().flat_map(|p| addresses.iter().map(move |a| format!("{}:{}", a.ip, p.port)))),
+                ports => shown.extend(ports.iter().flat_map(|p| addresses.iter().map(|a| host_port(&a.ip, p.port)))),
             }
         }
-        vec![cells::name(&object.metadata), first_three(&shown, NONE).into(), cells::age(&object.metadata, now)]
+        // What has parts, but nothing ready in them, shows nothing at all.
+        let none = if subsets.is_empty() { NONE } else { "" };
+        vec![cells::name(&object.metadata), first_three(&shown, none).into(), cells::age(&object.metadata, now)]
     }
+}
+
+fn host_port(host: &str, port: i32) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn validate_subset(errors: &mut Errors, path: &str, subset: &EndpointSubset) {

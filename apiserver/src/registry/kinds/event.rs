@@ -17,15 +17,15 @@ use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
     text("Last Seen", "How long ago it last happened."),
-    text("Type", "Normal or Warning."),
-    text("Reason", "Why, in one word."),
-    text("Object", "What it is about."),
+    text("Type", "Whether it is Normal or a Warning."),
+    text("Reason", "Why it happened, in one word."),
+    text("Object", "The object that it is about."),
     wide("Subobject", "Which part of the object."),
-    wide("Source", "Who saw it."),
+    wide("Source", "Who saw it happen, and where."),
     text("Message", "What happened, in a sentence."),
     wide("First Seen", "How long ago it first happened."),
     wide("Count", "How often it happened."),
-    Column { name: "Name", kind: "string", format: "name", description: "The event's name.", priority: 1 },
+    Column { name: "Name", kind: "string", format: "name", description: "The name of the event itself.", priority: 1 },
 ];
 
 /// What events are about, and how they came to be, can be selected.
@@ -102,10 +102,14 @@ impl Kind for Strategy {
             Some(series) => series.last_observed_time.as_ref().map(|t| Time(t.0)),
             None => object.last_timestamp.clone().or_else(|| first.clone()),
         };
-        let count = series.map_or(object.count, |s| s.count).filter(|n| *n != 0).unwrap_or(1);
+        let count = match series {
+            Some(series) => series.count.unwrap_or(0),
+            None => object.count.filter(|count| *count != 0).unwrap_or(1),
+        };
         let about = &object.involved_object;
         let kind = or(about.kind.as_deref(), "").to_lowercase();
-        let target = about.name.as_deref().map_or_else(|| kind.clone(), |name| format!("{kind}/{name}"));
+        let name = about.name.as_deref().filter(|name| !name.is_empty());
+        let target = name.map_or_else(|| kind.clone(), |name| format!("{kind}/{name}"));
         vec![
             since(last.as_ref(), now).into(),
             or(object.type_.as_deref(), "").into(),

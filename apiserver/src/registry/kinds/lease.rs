@@ -15,7 +15,7 @@ use crate::registry::typed::{Kind, Typed};
 use crate::registry::{Column, Generation, Row, Scope};
 use crate::store::Durability;
 
-const COLUMNS: &[Column] = &[NAME, text("Holder", "Who holds it."), AGE];
+const COLUMNS: &[Column] = &[NAME, text("Holder", "Who holds it at the moment."), AGE];
 
 pub(super) fn row() -> Row {
     Row {

@@ -20,14 +20,14 @@ use crate::store::Durability;
 const COLUMNS: &[Column] = &[
     NAME,
     text("Status", "Whether it takes pods."),
-    text("Roles", "What it is for."),
+    text("Roles", "What it is meant for, by its labels."),
     AGE,
     text("Version", "The version of its agent."),
     wide("Internal-IP", "Its address inside the cluster."),
     wide("External-IP", "Its address outside of the cluster."),
-    wide("OS-Image", "The system it runs."),
-    wide("Kernel-Version", "The kernel it runs."),
-    wide("Container-Runtime", "What runs its pods."),
+    wide("OS-Image", "The operating system it runs."),
+    wide("Kernel-Version", "The version of its kernel."),
+    wide("Container-Runtime", "What runs its pods, and its version."),
 ];
 
 pub(super) fn row() -> Row {

@@ -29,9 +29,12 @@ const COLUMNS: &[Column] = &[
     wide("VolumeMode", "A file system or a block device."),
 ];
 
-/// Access modes, with the letters that cells show.
+/// Access modes, with the letters that cells show, in the order in which they show them.
 const MODES: [(&str, &str); 4] =
-    [("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOnce", "RWO"), ("ReadWriteOncePod", "RWOP")];
+    [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+
+/// Where the storage class stood before the spec had it.
+const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 pub(super) fn row() -> Row {
     Row {
@@ -83,7 +86,8 @@ impl Kind for Strategy {
         if modes.is_empty() {
             errors.push(FieldError::required("spec.accessModes", "at least 1 access mode is required"));
         }
-        let known: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
+        let mut known: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
+        known.sort_unstable();
         for mode in modes.iter().filter(|m| !known.contains(&m.as_str())) {
             errors.push(FieldError::not_supported("spec.accessModes", mode.as_str(), &known));
         }
@@ -141,9 +145,12 @@ impl Kind for Strategy {
         let leaving = object.metadata.deletion_timestamp.is_some();
         let phase = if leaving { "Terminating" } else { or(status.phase.as_deref(), "") };
         let volume = or(spec.volume_name.as_deref(), "");
+        let annotated = object.metadata.annotations.as_ref().and_then(|a| a.get(CLASS_ANNOTATION));
+        let class = annotated.or(spec.storage_class_name.as_ref()).map(String::as_str);
         let (mut capacity, mut modes) = (String::new(), String::new());
         if !volume.is_empty() {
-            capacity = status.capacity.and_then(|c| c.get("storage").map(|q| q.0.clone())).unwrap_or_default();
+            let held = status.capacity.and_then(|c| c.get("storage").map(|q| q.0.clone()));
+            capacity = held.unwrap_or_else(|| "0".to_owned());
             modes = letters(status.access_modes.as_deref().unwrap_or_default());
         }
         vec![
@@ -152,7 +159,7 @@ impl Kind for Strategy {
             volume.into(),
             capacity.into(),
             modes.into(),
-            or(spec.storage_class_name.as_deref(), "").into(),
+            or(class, "").into(),
             or(spec.volume_attributes_class_name.as_deref(), UNSET).into(),
             cells::age(&object.metadata, now),
             or(spec.volume_mode.as_deref(), UNSET).into(),

@@ -25,8 +25,8 @@ const COLUMNS: &[Column] = &[
     text("Status", "What it is doing, or why it is not."),
     text("Restarts", "How often containers were started again, and when last."),
     AGE,
-    wide("IP", "Its address."),
-    wide("Node", "Where it runs."),
+    wide("IP", "Its address inside the cluster."),
+    wide("Node", "The node on which it runs."),
     wide("Nominated Node", "Where room is being made for it."),
     wide("Readiness Gates", "How many further conditions hold, of how many."),
 ];

@@ -21,12 +21,12 @@ use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
     NAME,
-    text("Type", "Who can reach it."),
+    text("Type", "From where it can be reached."),
     text("Cluster-IP", "Its address inside the cluster."),
     text("External-IP", "Its address outside of the cluster."),
     text("Port(s)", "The ports it answers on."),
     AGE,
-    wide("Selector", "Which pods answer."),
+    wide("Selector", "The labels of the pods that answer."),
 ];
 
 pub(super) fn row() -> Row {

@@ -1,10 +1,12 @@
 //! What `kubectl get services` shows.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort, ServiceSpec};
 use serde_json::Value;
 
-use crate::registry::cells::{self, NONE, label_list, or};
+use crate::registry::cells::{self, NONE, UNKNOWN, label_list, or};
 
 /// The cells of a Service.
 pub(super) fn cells(service: &Service, now: Timestamp) -> Vec<Value> {
@@ -37,11 +39,13 @@ fn external(service: &Service, spec: &ServiceSpec) -> String {
         Some("LoadBalancer") => {
             let ingress =
                 service.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|b| b.ingress.as_ref());
-            let address = |i: &k8s_openapi::api::core::v1::LoadBalancerIngress| i.ip.clone().or(i.hostname.clone());
-            let mut all: Vec<String> = ingress.into_iter().flatten().filter_map(address).collect();
-            all.extend(given.iter().cloned());
+            let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            let address = |i: &LoadBalancerIngress| some(&i.ip).or_else(|| some(&i.hostname));
+            let balanced: BTreeSet<String> = ingress.into_iter().flatten().filter_map(address).collect();
+            let all: Vec<String> = balanced.into_iter().chain(given.iter().cloned()).collect();
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }
-        _ => or(Some(&given.join(",")), NONE).to_owned(),
+        Some("ClusterIP" | "NodePort") => or(Some(&given.join(",")), NONE).to_owned(),
+        Some(_) | None => UNKNOWN.to_owned(),
     }
 }
