@@ -58,6 +58,9 @@ pub enum Failure {
     /// 406: none of the media types that the client accepts is offered.
     #[error("only the following media types are accepted: {0}")]
     NotAcceptable(String),
+    /// 406: the resource is not shown in any of the media types that the client accepts.
+    #[error("406: Not Acceptable\n\nAvailable representations: {0}")]
+    NoRepresentation(String),
     /// 409: an object of this name exists.
     #[error("{} {} already exists", about.qualified(), Quoted(&about.name))]
     AlreadyExists {
@@ -83,6 +86,12 @@ pub enum Failure {
     /// 415: the body's media type is not understood here.
     #[error("the body of the request was in an unknown format - accepted media types include: {0}")]
     UnsupportedMediaType(String),
+    /// 415: no patch is written in this media type.
+    #[error("415: Unsupported Media Type")]
+    NoSuchPatch,
+    /// 422: the request is understood, but what it asks for cannot be done; upstream says no more than that.
+    #[error("the server rejected our request due to an error in our request")]
+    Unprocessable,
     /// 422: the object breaks rules; one cause per field.
     #[error("{} {} is invalid{}", about.qualified(), Quoted(&about.name), because(errors))]
     Invalid {
@@ -104,6 +113,9 @@ pub enum Failure {
     /// 500: our mistake or a broken disk.
     #[error("Internal error occurred: {0}")]
     Internal(String),
+    /// 500: what upstream answers with a bare sentence and no reason, though it is the client's mistake.
+    #[error("{0}")]
+    Unclassified(String),
     /// 503: what is needed to answer is not there at the moment.
     #[error("{0}")]
     Unavailable(String),
@@ -142,20 +154,20 @@ impl Failure {
             Self::Forbidden { .. } => 403,
             Self::NotFound { .. } | Self::NoSuchPath => 404,
             Self::MethodNotAllowed => 405,
-            Self::NotAcceptable(_) => 406,
+            Self::NotAcceptable(_) | Self::NoRepresentation(_) => 406,
             Self::AlreadyExists { .. } | Self::Conflict { .. } => 409,
             Self::Expired(_) => 410,
             Self::TooLarge(_) => 413,
-            Self::UnsupportedMediaType(_) => 415,
-            Self::Invalid { .. } => 422,
+            Self::UnsupportedMediaType(_) | Self::NoSuchPatch => 415,
+            Self::Invalid { .. } | Self::Unprocessable => 422,
             Self::TooManyRequests { .. } => 429,
-            Self::Internal(_) => 500,
+            Self::Internal(_) | Self::Unclassified(_) => 500,
             Self::Unavailable(_) => 503,
             Self::Timeout(_) => 504,
         }
     }
 
-    /// The machine-readable reason.
+    /// The machine-readable reason; empty if there is none.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -164,15 +176,16 @@ impl Failure {
             Self::Forbidden { .. } => "Forbidden",
             Self::NotFound { .. } | Self::NoSuchPath => "NotFound",
             Self::MethodNotAllowed => "MethodNotAllowed",
-            Self::NotAcceptable(_) => "NotAcceptable",
+            Self::NotAcceptable(_) | Self::NoRepresentation(_) => "NotAcceptable",
             Self::AlreadyExists { .. } => "AlreadyExists",
             Self::Conflict { .. } => "Conflict",
             Self::Expired(_) => "Expired",
             Self::TooLarge(_) => "RequestEntityTooLarge",
-            Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
-            Self::Invalid { .. } => "Invalid",
+            Self::UnsupportedMediaType(_) | Self::NoSuchPatch => "UnsupportedMediaType",
+            Self::Invalid { .. } | Self::Unprocessable => "Invalid",
             Self::TooManyRequests { .. } => "TooManyRequests",
             Self::Internal(_) => "InternalError",
+            Self::Unclassified(_) => "",
             Self::Unavailable(_) => "ServiceUnavailable",
             Self::Timeout(_) => "Timeout",
         }
@@ -184,7 +197,7 @@ impl Failure {
         Status {
             status: Some("Failure".to_owned()),
             message: Some(self.to_string()),
-            reason: Some(self.reason().to_owned()),
+            reason: Some(self.reason()).filter(|r| !r.is_empty()).map(str::to_owned),
             code: Some(i32::from(self.code())),
             details: self.details(),
             metadata: ListMeta::default(),
@@ -215,13 +228,18 @@ impl Failure {
                 causes: Some(vec![StatusCause { message: Some(message.clone()), ..StatusCause::default() }]),
                 ..StatusDetails::default()
             }),
-            Self::NoSuchPath | Self::MethodNotAllowed => Some(StatusDetails::default()),
+            Self::NoSuchPath
+            | Self::MethodNotAllowed
+            | Self::NoRepresentation(_)
+            | Self::NoSuchPatch
+            | Self::Unprocessable => Some(StatusDetails::default()),
             Self::BadRequest(_)
             | Self::Unauthorized
             | Self::NotAcceptable(_)
             | Self::Expired(_)
             | Self::TooLarge(_)
             | Self::UnsupportedMediaType(_)
+            | Self::Unclassified(_)
             | Self::Unavailable(_)
             | Self::Timeout(_) => None,
         }

@@ -16,6 +16,8 @@ pub enum Problem {
     Required,
     /// A value has the wrong form; what it was.
     Invalid(Value),
+    /// The same, for values that upstream prints by a rule of their type: times, resource names.
+    InvalidAs(String),
     /// A value is none of those allowed; what it was.
     NotSupported(Value),
     /// A value stands twice where it must be unique.
@@ -54,6 +56,11 @@ impl FieldError {
     /// A field's value is of the wrong form.
     pub fn invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self { path: path.into(), problem: Problem::Invalid(value.into()), detail: detail.into() }
+    }
+
+    /// A field's value is of the wrong form, and is shown as it stands here, without quotation marks.
+    pub fn invalid_as(path: impl Into<String>, shown: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: Problem::InvalidAs(shown.into()), detail: detail.into() }
     }
 
     /// A field's value is of the wrong JSON type.
@@ -106,7 +113,7 @@ impl FieldError {
     pub fn reason(&self) -> &'static str {
         match self.problem {
             Problem::Required => "FieldValueRequired",
-            Problem::Invalid(_) => "FieldValueInvalid",
+            Problem::Invalid(_) | Problem::InvalidAs(_) => "FieldValueInvalid",
             Problem::NotSupported(_) => "FieldValueNotSupported",
             Problem::Duplicate(_) => "FieldValueDuplicate",
             Problem::Forbidden => "FieldValueForbidden",
@@ -124,6 +131,7 @@ impl FieldError {
         let head = match &self.problem {
             Problem::Required => "Required value".to_owned(),
             Problem::Invalid(v) | Problem::TypeInvalid(v) => format!("Invalid value: {}", shown(v)),
+            Problem::InvalidAs(shown) => format!("Invalid value: {shown}"),
             Problem::NotSupported(v) => format!("Unsupported value: {}", shown(v)),
             Problem::Duplicate(v) => format!("Duplicate value: {}", shown(v)),
             Problem::Forbidden => "Forbidden".to_owned(),

@@ -74,13 +74,13 @@ pub(crate) enum Part {
     Status,
 }
 
-/// Where a change comes from: what cannot be read is answered differently.
+/// How far a changed object has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The body is the object.
+    /// It stands in the body, and may be none of its kind.
     Body,
-    /// The body is a patch, and what it made of the object may be none.
-    Patch,
+    /// It has passed through its strategy's `default` already: a patch was made of it.
+    Typed,
 }
 
 /// Waits for what the new object needs and a controller is about to make, but not for long: what is missing then,
@@ -138,7 +138,7 @@ pub(crate) fn update(
 ) -> Result<(Admitted, Reserved), Refused> {
     let mut object = match source {
         Source::Body => defaulted(row, sent)?,
-        Source::Patch => row.strategy.default(sent).map_err(|error| body::unpatchable(&error.0))?,
+        Source::Typed => sent,
     };
     let attributes = Attributes { machine, row, operation: Operation::Update { old, part } };
     machine.plugins.mutate(&attributes, &mut object)?;

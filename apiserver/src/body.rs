@@ -2,8 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use coracle_api::failure::{About, Failure};
-use coracle_api::field::FieldError;
+use coracle_api::failure::Failure;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -104,27 +103,23 @@ pub(crate) fn object(
     }
     let object = check_kind(object, expected)?;
     match validation {
-        FieldValidation::Strict if !problems.is_empty() => Err(strict(expected, &problems)),
+        FieldValidation::Strict if !problems.is_empty() => {
+            Err(unhandled(expected.kind, expected, &strict_problems(&problems)))
+        }
         FieldValidation::Ignore => Ok(Decoded { object, warnings: Vec::new() }),
         FieldValidation::Strict | FieldValidation::Warn => Ok(Decoded { object, warnings: problems }),
     }
 }
 
-/// A refusal because of unknown or duplicate fields.
-pub(crate) fn strict(expected: &Expected<'_>, problems: &[String]) -> Refused {
-    unhandled(expected.kind, expected, &format!("strict decoding error: {}", problems.join(", ")))
+/// Unknown and duplicate fields in one sentence.
+pub(crate) fn strict_problems(problems: &[String]) -> String {
+    format!("strict decoding error: {}", problems.join(", "))
 }
 
 /// A refusal because a body is not of the kind.
 pub(crate) fn unparsable(row: &Row, why: &str) -> Refused {
     let expected = Expected { api_version: row.version, kind: row.kind, schema: None };
     unhandled(row.kind, &expected, why)
-}
-
-/// A refusal because what a patch made of an object is no object of its kind.
-pub(crate) fn unpatchable(why: &str) -> Refused {
-    let error = FieldError::invalid("patch", Value::Null, why);
-    Failure::Invalid { about: About::default(), errors: vec![error] }.into()
 }
 
 /// Decodes an option body such as `DeleteOptions`; nothing if the body is empty.

@@ -43,11 +43,7 @@ impl Refused {
 
     /// What upstream answers with 500, a bare sentence and no reason, though it is the client's mistake.
     pub(crate) fn unclassified(sentence: impl Into<String>) -> Self {
-        let mut refused = Self::from(Failure::Internal(String::new()));
-        refused.0.message = Some(sentence.into());
-        refused.0.reason = None;
-        refused.0.details = None;
-        refused
+        Failure::Unclassified(sentence.into()).into()
     }
 
     /// The same with another sentence.

@@ -1,21 +1,41 @@
 //! Merge patch (RFC 7386): what the patch has takes the place of what was there, null takes it away.
+//!
+//! As upstream does, nulls are taken out of objects inside lists too.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{PatchError, read};
+/// The object that a merge patch makes of another.
+pub(super) fn apply(target: &Value, patch: &Map<String, Value>) -> Value {
+    let mut merged = match target {
+        Value::Object(target) => target.clone(),
+        _ => Map::new(),
+    };
+    merge(&mut merged, patch);
+    Value::Object(merged)
+}
 
-/// Applies a merge patch.
-///
-/// # Errors
-/// [`PatchError::Undecodable`] if the patch is not a JSON object.
-pub fn merge(target: &Value, patch: &[u8]) -> Result<Value, PatchError> {
-    let patch = read(patch)?;
-    if !patch.is_object() {
-        return Err(PatchError::Undecodable("a merge patch is an object".to_owned()));
+fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (name, new) in patch {
+        match (target.get_mut(name), new) {
+            (_, Value::Null) => {
+                target.remove(name);
+            }
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, new) => {
+                target.insert(name.clone(), without_nulls(new));
+            }
+        }
     }
-    let mut patched = target.clone();
-    json_patch::merge(&mut patched, &patch);
-    Ok(patched)
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), without_nulls(v))).collect()
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -23,11 +43,13 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::*;
-    use crate::patch::strategic::tests::{any_object, without_nulls};
+    use crate::patch::tests::{any_object, without_nulls};
+    use crate::patch::{Patch, PatchError};
+
+    use super::Value;
 
     fn merged(target: &Value, patch: &Value) -> Value {
-        merge(target, patch.to_string().as_bytes()).unwrap()
+        Patch::merge(patch.to_string().as_bytes()).unwrap().apply(target, "").unwrap()
     }
 
     #[test]
@@ -38,7 +60,7 @@ mod tests {
             (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
             (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({"a": [1, 2]}), json!({"a": [{"b": null}]}), json!({"a": [{"b": null}]})),
+            (json!({"a": [1, 2]}), json!({"a": [3, null]}), json!({"a": [3, null]})),
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ] {
             assert_eq!(merged(&target, &patch), expected);
@@ -46,10 +68,21 @@ mod tests {
     }
 
     #[test]
+    fn nulls_are_taken_out_of_objects_in_lists() {
+        assert_eq!(merged(&json!({"a": [1]}), &json!({"a": [{"b": null, "c": 1}]})), json!({"a": [{"c": 1}]}));
+    }
+
+    #[test]
     fn only_an_object_is_a_merge_patch() {
-        for bad in ["[]", "\"x\"", "null", "{", "a: b"] {
-            assert!(matches!(merge(&json!({}), bad.as_bytes()), Err(PatchError::Undecodable(_))), "{bad}");
+        for (bad, why) in [
+            ("[]", "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
+            ("null", "Invalid JSON Patch"),
+            ("", "error decoding patch: unexpected end of JSON input"),
+            ("{", "error decoding patch: unexpected end of JSON input"),
+        ] {
+            assert_eq!(Patch::merge(bad.as_bytes()), Err(PatchError::Malformed(why.to_owned())));
         }
+        assert!(Patch::merge(b"a: b").is_err());
     }
 
     proptest! {

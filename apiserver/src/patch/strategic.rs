@@ -1,35 +1,31 @@
 //! Strategic merge patch: a merge patch that knows which lists merge by key.
 //!
-//! Source of the rules: `k8s.io/apimachinery/pkg/util/strategicpatch`. Directives never reach the object: each is
-//! obeyed or refused.
+//! Source of the rules: `k8s.io/apimachinery/pkg/util/strategicpatch`. A directive is obeyed, or refused, or dropped
+//! with the object it stands in if that object is new.
 
 mod lists;
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
-use super::{PatchError, read};
+use super::{PatchError, printed};
 use crate::schema::{self, ListMerge, Merge, Schemas, Shape};
 
 /// What shall happen with an object or an element: `delete`, `replace` or `merge`.
 const PATCH: &str = "$patch";
 /// In which order the elements of a list shall stand.
-const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
+const SET_ELEMENT_ORDER: &str = "$setElementOrder";
 /// Which scalars to take out of a list.
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 /// Which fields alone an object shall keep.
 const RETAIN_KEYS: &str = "$retainKeys";
 
-/// Applies a strategic merge patch to an object of this schema.
-///
-/// # Errors
-/// [`PatchError`]: what is no JSON object, or has directives that make no sense.
-pub fn strategic(target: &Value, patch: &[u8], schema: &str) -> Result<Value, PatchError> {
-    let Value::Object(patch) = read(patch)? else {
-        return Err(PatchError::Undecodable("a strategic merge patch is an object".to_owned()));
-    };
+/// The object that a strategic patch makes of another, of this schema.
+pub(super) fn apply(target: &Value, patch: &Map<String, Value>, schema: &str) -> Result<Value, PatchError> {
     let schemas = schema::builtin();
     let target = target.as_object().cloned().unwrap_or_default();
-    Merging { schemas }.object(&schemas.root(schema), target, patch).map(Value::Object)
+    Merging { schemas }.object(&schemas.root(schema), target, patch.clone()).map(Value::Object)
 }
 
 fn directive<T>(message: impl Into<String>) -> Result<T, PatchError> {
@@ -47,23 +43,22 @@ impl Merging<'_> {
         mut target: Map<String, Value>,
         mut patch: Map<String, Value>,
     ) -> Result<Map<String, Value>, PatchError> {
-        if let Some(what) = patch.remove(PATCH) {
+        if let Some(what) = patch.get(PATCH) {
             return match what.as_str() {
-                Some("replace") => Ok(without_directives_in(patch)),
-                Some("delete") => Ok(Map::new()),
-                _ => {
-                    patch.insert(PATCH.to_owned(), what.clone());
-                    unknown(&what, &patch)
+                Some("replace") => {
+                    patch.remove(PATCH);
+                    Ok(patch)
                 }
+                Some("delete") => Ok(Map::new()),
+                _ => unknown(what, &patch),
             };
         }
         retain_keys(&mut target, &mut patch)?;
         self.ordered_lists(shape, &mut target, &mut patch)?;
         for (key, value) in patch {
-            if let Some(field) = key.strip_prefix(DELETE_FROM) {
-                lists::take_out(&mut target, field, &value);
-            } else {
-                self.field(shape, &mut target, key, value)?;
+            match parallel(&key, DELETE_FROM, "invalid patch format of primitive list")? {
+                Some(field) => lists::take_out(&mut target, field, &value),
+                None => self.field(shape, &mut target, key, value)?,
             }
         }
         Ok(target)
@@ -81,7 +76,7 @@ impl Merging<'_> {
             (_, Value::Null) => return Ok(()),
             (Some(Value::Object(old)), Value::Object(new)) => Some(Value::Object(self.object(&below, old, new)?)),
             (Some(Value::Array(old)), Value::Array(new)) => Some(Value::Array(self.list(&below, merge, old, new)?)),
-            (_, new) => without_directives(new),
+            (_, new) => brought(new),
         };
         if let Some(merged) = merged {
             target.insert(key, merged);
@@ -102,48 +97,43 @@ impl Merging<'_> {
     }
 
     fn list(&self, shape: &Shape, merge: Merge, old: Vec<Value>, new: Vec<Value>) -> Result<Vec<Value>, PatchError> {
+        if merge.list == ListMerge::Replace || old.is_empty() && new.is_empty() {
+            return Ok(new);
+        }
         let item = if let Shape::List(item) = shape { item.as_ref() } else { &Shape::Any };
-        match merge.list {
-            ListMerge::Replace => Ok(new),
-            ListMerge::Union => Ok(lists::union(old, &new)),
-            ListMerge::ByKey(key) => self.keyed(item, key, old, new),
+        match (merge.list, lists::elements(&old, &new)?) {
+            (ListMerge::ByKey(key), lists::Elements::Objects) => self.keyed(item, key, old, new),
+            (_, lists::Elements::Scalars) => Ok(lists::union(old, new)),
+            (_, lists::Elements::Objects) => directive("cannot merge lists without merge key"),
         }
     }
 
     /// Merges elements by their key; what only the patch has goes to the front.
-    fn keyed(&self, item: &Shape, key: &str, old: Vec<Value>, new: Vec<Value>) -> Result<Vec<Value>, PatchError> {
-        let mut old = old;
-        let mut elements = Vec::new();
-        let mut replace = false;
-        for element in new {
-            let Value::Object(element) = element else {
-                return directive(format!("a list that merges by {key:?} has objects, not {element}"));
-            };
-            match element.get(PATCH).map(|what| (what, what.as_str())) {
-                None => elements.push(element),
-                Some((_, Some("replace"))) => replace = true,
-                Some((_, Some("delete"))) => {
-                    let gone = merge_key(&element, key)?;
-                    old.retain(|o| o.get(key) != Some(gone));
-                }
-                Some((_, Some("merge"))) => return directive("merging lists cannot yet be specified in the patch"),
-                Some((what, _)) => return unknown(what, &element),
-            }
+    fn keyed(&self, item: &Shape, key: &str, mut old: Vec<Value>, new: Vec<Value>) -> Result<Vec<Value>, PatchError> {
+        let sent = lists::sent(new, key)?;
+        if sent.replaces {
+            return Ok(sent.elements.into_iter().map(Value::Object).collect());
         }
-        if replace {
-            return Ok(elements.into_iter().map(|e| Value::Object(without_directives_in(e))).collect());
+        old.retain(|element| element.get(key).is_none_or(|own| !sent.deleted.contains(own)));
+        let mut order = Vec::with_capacity(sent.elements.len());
+        let was: Vec<Value> = old.iter().map(|element| lists::identity(element, Some(key))).collect();
+        let mut places: HashMap<Value, usize> = HashMap::new();
+        for (at, own) in was.iter().enumerate() {
+            places.entry(own.clone()).or_insert(at);
         }
-        let order: Vec<Value> = elements.iter().map(|e| e.get(key).cloned().unwrap_or_default()).collect();
-        let was: Vec<Value> = old.iter().map(|o| o.get(key).cloned().unwrap_or_default()).collect();
         let mut merged = old;
-        for element in elements {
-            let own = merge_key(&element, key)?.clone();
-            match merged.iter_mut().find(|o| o.get(key) == Some(&own)) {
-                Some(Value::Object(found)) => *found = self.object(item, std::mem::take(found), element)?,
-                Some(_) | None => merged.push(Value::Object(without_directives_in(element))),
+        for element in sent.elements {
+            let own = lists::merge_key(&element, key)?.clone();
+            order.push(own.clone());
+            let found = places.get(&own).and_then(|at| merged.get_mut(*at));
+            if let Some(Value::Object(found)) = found {
+                *found = self.object(item, std::mem::take(found), element)?;
+            } else {
+                places.insert(own, merged.len());
+                merged.extend(brought(Value::Object(element)));
             }
         }
-        Ok(lists::arrange(merged, &order, &was, |element| element.get(key).cloned().unwrap_or_default()))
+        Ok(lists::arrange(merged, &order, &was, Some(key)))
     }
 
     /// Obeys `$setElementOrder`, which speaks about a list of the object and the list of the patch together.
@@ -155,99 +145,92 @@ impl Merging<'_> {
     ) -> Result<(), PatchError> {
         let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(SET_ELEMENT_ORDER)).cloned().collect();
         for name in directives {
-            let Some(Value::Array(order)) = patch.remove(&name) else {
-                return directive(format!("invalid patch format of {name}"));
+            let order = patch.remove(&name).unwrap_or_default();
+            let Value::Array(order) = order else { return not_a_list(&order) };
+            let Some(field) = parallel(&name, SET_ELEMENT_ORDER, "invalid patch format of setElementOrder list")?
+            else {
+                continue;
             };
-            let field = name.strip_prefix(SET_ELEMENT_ORDER).unwrap_or_default();
+            let (old, new) = (listed(target.remove(field))?, listed(patch.remove(field))?);
             let (below, merge) = self.below(shape, field);
             let key = match merge.list {
                 ListMerge::ByKey(key) => Some(key),
                 ListMerge::Union | ListMerge::Replace => None,
             };
-            let identity = |value: &Value| match key {
-                Some(key) => value.get(key).cloned().unwrap_or_default(),
-                None => value.clone(),
+            lists::check_order(new.as_deref().unwrap_or_default(), &order, key)?;
+            let was: Vec<Value> = old.iter().flatten().map(|element| lists::identity(element, key)).collect();
+            let merged = match (old, new) {
+                (Some(old), None) => old,
+                (None, Some(new)) => new.into_iter().filter_map(brought).collect(),
+                (Some(old), Some(new)) => self.list(&below, merge, old, new)?,
+                (None, None) => continue,
             };
-            let mut old = None;
-            let old_list = match target.remove(field) {
-                Some(Value::Array(list)) => list,
-                other => {
-                    old = other;
-                    Vec::new()
-                }
-            };
-            let new = match patch.remove(field) {
-                Some(Value::Array(new)) => new,
-                Some(other) => {
-                    // Null, or no list at all: there is nothing to put in order.
-                    target.extend(old.map(|o| (field.to_owned(), o)));
-                    patch.insert(field.to_owned(), other);
-                    continue;
-                }
-                None => Vec::new(),
-            };
-            lists::check_order(&new, &order, identity)?;
-            let was: Vec<Value> = old_list.iter().map(identity).collect();
-            let merged = self.list(&below, merge, old_list, new)?;
-            let order: Vec<Value> = order.iter().map(identity).collect();
-            let merged = lists::arrange(merged, &order, &was, identity);
-            if !merged.is_empty() {
-                target.insert(field.to_owned(), Value::Array(merged));
-            }
+            let order: Vec<Value> = order.iter().map(|element| lists::identity(element, key)).collect();
+            target.insert(field.to_owned(), lists::arrange(merged, &order, &was, key).into());
         }
         Ok(())
     }
 }
 
-fn merge_key<'a>(element: &'a Map<String, Value>, key: &str) -> Result<&'a Value, PatchError> {
-    match element.get(key) {
-        Some(value) => Ok(value),
-        None => {
-            let shown = Value::Object(element.clone());
-            directive(format!("map: {shown} does not contain declared merge key: {key}"))
-        }
+/// The field that a directive of the form `$directive/field` is about; nothing if the key is no such directive.
+fn parallel<'a>(key: &'a str, prefix: &str, malformed: &str) -> Result<Option<&'a str>, PatchError> {
+    let Some(rest) = key.strip_prefix(prefix) else { return Ok(None) };
+    let field = rest.strip_prefix('/').ok_or_else(|| PatchError::Malformed(malformed.to_owned()))?;
+    Ok(Some(field))
+}
+
+fn listed(value: Option<Value>) -> Result<Option<Vec<Value>>, PatchError> {
+    match value {
+        None => Ok(None),
+        Some(Value::Array(items)) => Ok(Some(items)),
+        Some(other) => not_a_list(&other),
     }
 }
 
+fn not_a_list<T>(value: &Value) -> Result<T, PatchError> {
+    let go = match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    directive(format!("expected a []interface {{}}, but received a {go}"))
+}
+
 fn unknown<T>(what: &Value, element: &Map<String, Value>) -> Result<T, PatchError> {
-    let what = what.as_str().map_or_else(|| what.to_string(), str::to_owned);
-    directive(format!("unknown patch type: {what} in map: {}", Value::Object(element.clone())))
+    directive(format!("unknown patch type: {} in map: {}", printed::value(what), printed::map(element)))
 }
 
 fn retain_keys(target: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), PatchError> {
-    const BAD: &str = "invalid patch format of retainKeys";
+    let malformed = || PatchError::Malformed("invalid patch format of retainKeys".to_owned());
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let Value::Array(keys) = keys else { return directive(BAD) };
+    let Value::Array(keys) = keys else { return Err(malformed()) };
     let kept = |key: &str| keys.iter().any(|k| k == key);
-    let fits = |(key, value): (&String, &Value)| value.is_null() || key.starts_with('$') || kept(key);
+    let parallel = |key: &str| key.starts_with(DELETE_FROM) || key.starts_with(SET_ELEMENT_ORDER);
+    let fits = |(key, value): (&String, &Value)| value.is_null() || parallel(key) || kept(key);
     if !patch.iter().all(fits) {
-        return directive(BAD);
+        return Err(malformed());
     }
     target.retain(|key, _| kept(key));
     Ok(())
 }
 
-/// A value that comes new into the object: without directives, and without nulls, which ask for nothing here.
-fn without_directives(value: Value) -> Option<Value> {
+/// A value that comes new into the object: without nulls, which ask for nothing here, and without objects that are
+/// themselves a directive.
+fn brought(value: Value) -> Option<Value> {
     match value {
-        Value::Null => None,
-        Value::Object(map) if map.get(PATCH).is_some_and(|what| what == "delete") => None,
-        Value::Object(map) => Some(Value::Object(without_directives_in(map))),
-        Value::Array(items) => {
-            let only_directive = |item: &Value| item.as_object().is_some_and(|m| m.len() == 1 && m.contains_key(PATCH));
-            let plain = |item: Value| if item.is_null() { Some(item) } else { without_directives(item) };
-            Some(Value::Array(items.into_iter().filter(|i| !only_directive(i)).filter_map(plain).collect()))
+        Value::Object(fields) if fields.contains_key(PATCH) => None,
+        Value::Object(fields) => {
+            let plain = |(name, value): (String, Value)| (!value.is_null()).then(|| Some((name, brought(value)?)))?;
+            Some(Value::Object(fields.into_iter().filter_map(plain).collect()))
         }
-        scalar @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => Some(scalar),
+        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(brought).collect())),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => Some(scalar),
     }
 }
 
-fn without_directives_in(map: Map<String, Value>) -> Map<String, Value> {
-    let plain = |key: &str| {
-        !matches!(key, PATCH | RETAIN_KEYS) && !key.starts_with(SET_ELEMENT_ORDER) && !key.starts_with(DELETE_FROM)
-    };
-    map.into_iter().filter(|(k, _)| plain(k)).filter_map(|(k, v)| Some((k, without_directives(v)?))).collect()
-}
-
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

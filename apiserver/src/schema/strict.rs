@@ -74,7 +74,10 @@ impl Place<'_> {
     fn problem(&self, what: &str, path: &Path<'_>) {
         let mut problems = self.problems.borrow_mut();
         if problems.len() < PROBLEMS_MAX {
-            problems.push(format!("{what} field \"{path}\""));
+            let problem = format!("{what} field \"{path}\"");
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
         }
     }
 
@@ -227,6 +230,13 @@ mod tests {
         let decoded = decode(br#"{"data":{"a":"1","a":"2"}}"#, Some(CONFIG_MAP)).unwrap();
         assert_eq!(decoded.problems, [r#"duplicate field "data.a""#]);
         assert_eq!(decoded.value, serde_json::json!({"data": {"a": "2"}}));
+    }
+
+    #[test]
+    fn a_problem_is_told_once() {
+        let body = r#"{"data":{"a":"1","a":"2","a":"3"},"nope":1,"nope":{}}"#;
+        let expected = [r#"duplicate field "data.a""#, r#"unknown field "nope""#, r#"duplicate field "nope""#];
+        assert_eq!(problems(Some(CONFIG_MAP), body), expected);
     }
 
     #[test]

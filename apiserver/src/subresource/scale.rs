@@ -60,16 +60,18 @@ async fn update(call: &Call) -> Answer {
 async fn change(call: &Call) -> Answer {
     let options = parse(&call.query, "PatchOptions")?;
     let kind = patch::kind(call)?;
+    call.existing()?;
+    let patch = patch::read(kind, &call.body)?;
     let transform = |entry: &Entry, old: &Value| {
         let before = scale::of(old);
-        let patched = patch::apply(kind, &before, &call.body, SCHEMA)?;
-        let wanted = scale::parse(patched).map_err(|error| body::unpatchable(&error.0))?;
+        let patched = patch.apply(&before, SCHEMA).map_err(|error| error.failure())?;
+        let wanted = scale::parse(patched.clone()).map_err(|error| patch::unfit(&patch, &patched, &error.0))?;
         if text(&wanted, "resourceVersion") != text(&before, "resourceVersion") {
             check_version(call, &wanted, entry)?;
         }
         scaled(call, old, &wanted)
     };
-    let manner = Manner { part: Part::Spec, run: options.run, on_conflict: OnConflict::Again, source: Source::Patch };
+    let manner = Manner { part: Part::Spec, run: options.run, on_conflict: OnConflict::Again, source: Source::Typed };
     let written = write::change(call, manner, &transform).await?;
     show(call, &scale::of(&written.value()))
 }

@@ -1,7 +1,9 @@
 //! Changing an object by a patch: JSON patch, merge patch, strategic merge patch.
 
+use std::sync::Mutex;
+
 use bytes::Bytes;
-use coracle_api::failure::Failure;
+use coracle_api::failure::{About, Failure};
 use coracle_api::field::FieldError;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -11,11 +13,11 @@ use super::update::check_version;
 use super::write::{self, Manner, OnConflict};
 use crate::admit::{Part, Source};
 use crate::answer::{Answer, Refused, warn};
-use crate::body::{self, Expected};
+use crate::body;
 use crate::machine::Call;
 use crate::object::text;
 use crate::options::write::{FieldValidation, parse};
-use crate::patch;
+use crate::patch::Patch;
 use crate::request::parameter;
 use crate::schema;
 use crate::store::Entry;
@@ -31,9 +33,6 @@ pub(crate) enum Kind {
     Strategic,
 }
 
-const ACCEPTED: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
-
 /// What the content type says about a patch.
 pub(crate) fn kind(call: &Call) -> Result<Kind, Refused> {
     let stated = call.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
@@ -41,7 +40,7 @@ pub(crate) fn kind(call: &Call) -> Result<Kind, Refused> {
         "application/json-patch+json" => Ok(Kind::Json),
         "application/merge-patch+json" => Ok(Kind::Merge),
         "application/strategic-merge-patch+json" => Ok(Kind::Strategic),
-        _ => Err(Failure::UnsupportedMediaType(ACCEPTED.to_owned()).into()),
+        _ => Err(Failure::NoSuchPatch.into()),
     }
 }
 
@@ -59,59 +58,84 @@ pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
         return Err(Refused::invalid_options("PatchOptions", vec![error]));
     }
     let row = &call.row;
+    // An absent object is told before a bad patch.
+    call.existing()?;
+    let patch = read(kind, &call.body)?;
+    let problems = Mutex::new(Vec::new());
     let transform = |entry: &Entry, old: &Value| {
-        let mut new = apply(kind, old, &call.body, row.schema)?;
-        check_identity(call, &mut new, old)?;
+        let (new, found) = patched(call, &patch, old, options.validation)?;
+        super::check_place(call, &new)?;
         if text(&new, "resourceVersion") != text(old, "resourceVersion") {
             check_version(call, &new, entry)?;
         }
-        if options.validation == FieldValidation::Strict {
-            let problems = schema::builtin().unknown_fields(row.schema, &new);
-            let expected = Expected { api_version: &row.api_version(), kind: row.kind, schema: None };
-            if !problems.is_empty() {
-                return Err(body::strict(&expected, &problems));
-            }
+        if let Ok(mut problems) = problems.lock() {
+            *problems = found;
         }
         Ok(new)
     };
-    let unknown = match options.validation {
-        FieldValidation::Warn => unknown_in(call, kind),
-        FieldValidation::Ignore | FieldValidation::Strict => Vec::new(),
-    };
-    let manner = Manner { part, run: options.run, on_conflict: OnConflict::Again, source: Source::Patch };
+    let manner = Manner { part, run: options.run, on_conflict: OnConflict::Again, source: Source::Typed };
     let written = write::change(call, manner, &transform).await?;
-    let warnings: Vec<String> = unknown.into_iter().chain(row.strategy.warnings(&written.value())).collect();
+    let mut warnings = problems.into_inner().unwrap_or_default();
+    warnings.extend(row.strategy.warnings(&written.value()));
     Ok(warn(call.show(StatusCode::OK, &written.shown())?, &warnings))
 }
 
-/// The object that a patch makes of another.
-pub(crate) fn apply(kind: Kind, old: &Value, patch: &Bytes, schema: &str) -> Result<Value, Refused> {
-    let applied = match kind {
-        Kind::Json => patch::json(old, patch),
-        Kind::Merge => patch::merge(old, patch),
-        Kind::Strategic => patch::strategic(old, patch, schema),
+/// Reads a patch.
+pub(crate) fn read(kind: Kind, bytes: &Bytes) -> Result<Patch, Refused> {
+    let patch = match kind {
+        Kind::Json => Patch::json(bytes),
+        Kind::Merge => Patch::merge(bytes),
+        Kind::Strategic => Patch::strategic(bytes),
     };
-    applied.map_err(|error| error.failure().into())
+    patch.map_err(|error| error.failure().into())
 }
 
-fn unknown_in(call: &Call, kind: Kind) -> Vec<String> {
-    let Ok(entry) = call.existing() else { return Vec::new() };
-    let patched = apply(kind, &entry.value(), &call.body, call.row.schema);
-    patched.map_or_else(|_| Vec::new(), |new| schema::builtin().unknown_fields(call.row.schema, &new))
-}
-
-/// A patch may not make another object out of it. What kind it is, it need not say.
-fn check_identity(call: &Call, new: &mut Value, old: &Value) -> Result<(), Refused> {
-    let Some(object) = new.as_object_mut() else {
-        return Err(body::unpatchable("the patch does not leave an object"));
-    };
-    for name in ["apiVersion", "kind"] {
-        let kept = old.get(name).cloned().unwrap_or_default();
-        let stated = object.entry(name).or_insert_with(|| kept.clone());
-        if *stated != kept {
-            let why = format!("{stated} does not match the {name} of a {}", call.row.kind);
-            return Err(body::unpatchable(&why));
+/// The object that a patch makes of another, and what is odd about it.
+fn patched(
+    call: &Call,
+    patch: &Patch,
+    old: &Value,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Refused> {
+    let row = &call.row;
+    let apply = || patch.apply(old, row.schema).map_err(|error| Refused::from(error.failure()));
+    let mut new = apply()?;
+    check_kind(&mut new, old).map_err(|why| unfit(patch, &new, &why))?;
+    let problems = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn | FieldValidation::Strict => {
+            let unknown = schema::builtin().unknown_fields(row.schema, &new);
+            patch.problems().iter().cloned().chain(unknown).collect()
         }
+    };
+    // What the patch made of the object is shown only if it is wrong: it is made once more then.
+    let typed = row.strategy.default(new).map_err(|error| match apply() {
+        Ok(made) => unfit(patch, &made, &error.0),
+        Err(refused) => refused,
+    })?;
+    if validation == FieldValidation::Strict && !problems.is_empty() {
+        return Err(unfit(patch, &apply()?, &body::strict_problems(&problems)));
     }
-    super::check_place(call, new)
+    Ok((typed, problems))
+}
+
+/// A refusal because what a patch made of an object is no object of its kind.
+pub(crate) fn unfit(patch: &Patch, made: &Value, why: &str) -> Refused {
+    let error = FieldError::invalid("patch", patch.shown(made), why);
+    Failure::Invalid { about: About::default(), errors: vec![error] }.into()
+}
+
+/// A patch may not make an object of another kind out of it. What kind it is, it need not say.
+fn check_kind(new: &mut Value, old: &Value) -> Result<(), String> {
+    let Some(object) = new.as_object_mut() else { return Err("the patch does not leave an object".to_owned()) };
+    let kept = |name: &str| old.get(name).cloned().unwrap_or_default();
+    for name in ["apiVersion", "kind"] {
+        object.entry(name).or_insert_with(|| kept(name));
+    }
+    let (version, kind) = (object.get("apiVersion"), object.get("kind"));
+    if version == Some(&kept("apiVersion")) && kind == Some(&kept("kind")) {
+        return Ok(());
+    }
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    Err(format!("no kind {:?} is registered for version {:?}", text(kind), text(version)))
 }

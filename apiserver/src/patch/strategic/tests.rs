@@ -5,41 +5,15 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::patch::Patch;
+use crate::patch::tests::{any_object, without_nulls};
 
 const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
 const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
-/// JSON objects with a few keys, some of them nested, some null.
-pub(in crate::patch) fn any_object() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        (0..5).prop_map(Value::from),
-        "[a-c]{0,2}".prop_map(Value::from),
-    ];
-    let value = leaf.prop_recursive(3, 24, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|m| Value::Object(m.into_iter().collect())),
-        ]
-    });
-    prop::collection::btree_map("[a-d]", value, 0..4).prop_map(|m| Value::Object(m.into_iter().collect()))
-}
-
-/// The same without nulls in objects.
-pub(in crate::patch) fn without_nulls(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), without_nulls(v))).collect()
-        }
-        Value::Array(items) => items.iter().map(without_nulls).collect(),
-        other => other.clone(),
-    }
-}
-
 fn patched(target: &Value, patch: &Value, schema: &str) -> Result<Value, PatchError> {
-    strategic(target, patch.to_string().as_bytes(), schema)
+    Patch::strategic(patch.to_string().as_bytes())?.apply(target, schema)
 }
 
 fn check(schema: &str, target: Value, patch: Value, expected: Expect) {
@@ -111,9 +85,9 @@ fn elements_stand_in_the_order_that_is_asked_for() {
         json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]}),
         expect![[r#"
         The order in patch list:
-        [{"name":"b"}]
+        [map[name:b]]
          doesn't match $setElementOrder list:
-        [{"name":"a"}]
+        [map[name:a]]
     "#]],
     );
     check(
@@ -190,23 +164,65 @@ fn directives_that_make_no_sense_are_refused() {
         POD_SPEC,
         spec(),
         json!({"containers": [{"image": "nokey"}]}),
-        expect![[r#"map: {"image":"nokey"} does not contain declared merge key: name"#]],
+        expect![[r#"map: map[image:nokey] does not contain declared merge key: name"#]],
     );
     check(
         POD_SPEC,
         spec(),
         json!({"containers": [{"name": "a", "$patch": "frob"}]}),
-        expect![[r#"unknown patch type: frob in map: {"$patch":"frob","name":"a"}"#]],
+        expect![[r#"unknown patch type: frob in map: map[$patch:frob name:a]"#]],
     );
     check(
         POD_SPEC,
         spec(),
         json!({"containers": ["x"]}),
-        expect![[r#"a list that merges by "name" has objects, not "x""#]],
+        expect!["list element types are not identical: [[map[args:[x y] image:a:1 name:a] map[image:b:1 name:b]] [x]]"],
     );
-    check(POD_SPEC, spec(), json!([]), expect!["error decoding patch: a strategic merge patch is an object"]);
+    check(POD_SPEC, spec(), json!({"containers": [["x"]]}), expect!["lists of lists are not supported"]);
+    check(
+        POD_SPEC,
+        spec(),
+        json!({"$setElementOrder/containers": "a"}),
+        expect!["expected a []interface {}, but received a string"],
+    );
+    check(
+        POD_SPEC,
+        spec(),
+        json!({"$setElementOrder/containers": [{"name": "a"}], "containers": null}),
+        expect!["expected a []interface {}, but received a %!s(<nil>)"],
+    );
+    check(POD_SPEC, spec(), json!({"$setElementOrder": []}), expect!["invalid patch format of setElementOrder list"]);
+    check(POD_SPEC, spec(), json!({"$deleteFromPrimitiveList": []}), expect!["invalid patch format of primitive list"]);
+    check(
+        POD_SPEC,
+        spec(),
+        json!([]),
+        expect!["json: cannot unmarshal array into Go value of type map[string]interface {}"],
+    );
     // A wrong type takes the place of the list; the type of the kind refuses it afterwards.
     check(POD_SPEC, spec(), json!({"containers": {"a": "b"}}), expect![[r#"{"containers":{"a":"b"}}"#]]);
+}
+
+#[test]
+fn what_comes_new_brings_no_directives_and_no_nulls() {
+    check(
+        POD_SPEC,
+        json!({}),
+        json!({"securityContext": {"runAsUser": null, "runAsGroup": 1, "seLinuxOptions": {"$patch": "delete"}},
+            "nodeSelector": {"$patch": "replace", "a": "b"}, "containers": [{"name": "a"}, {"name": "b", "$patch": "delete"}]}),
+        expect![[r#"{"containers":[{"name":"a"}],"securityContext":{"runAsGroup":1}}"#]],
+    );
+}
+
+#[test]
+fn long_lists_merge_in_reasonable_time() {
+    let names = |from: usize| (from..from + 50_000).map(|i| json!({"name": i.to_string()})).collect::<Vec<Value>>();
+    let (old, new) = (json!({"containers": names(0)}), names(25_000));
+    let patch = json!({"containers": new, "$setElementOrder/containers": new});
+    let started = std::time::Instant::now();
+    let merged = patched(&old, &patch, POD_SPEC).unwrap();
+    assert_eq!(merged["containers"].as_array().unwrap().len(), 75_000);
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
 }
 
 /// The containers of a pod as `kubectl` could have them: names each once, some with variables.
@@ -289,7 +305,28 @@ proptest! {
     #[test]
     fn without_a_schema_it_is_a_merge_patch(object in any_object(), patch in any_object()) {
         let ours = patched(&object, &patch, "unknown").unwrap();
-        let merged = crate::patch::merge(&object, patch.to_string().as_bytes()).unwrap();
+        let merged = Patch::merge(patch.to_string().as_bytes()).unwrap().apply(&object, "").unwrap();
         prop_assert_eq!(without_nulls(&ours), without_nulls(&merged));
     }
+
+    #[test]
+    fn no_directives_make_it_fail_otherwise_than_by_an_error(object in any_object(), patch in any_directives()) {
+        let _ = patched(&object, &patch, META);
+        let _ = patched(&json!({"containers": [object]}), &json!({"containers": [patch], "spec": patch}), POD_SPEC);
+    }
+}
+
+/// Objects with directives in all places, most of them senseless.
+fn any_directives() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        Just("$patch".to_owned()),
+        Just("$retainKeys".to_owned()),
+        "\\$(setElementOrder|deleteFromPrimitiveList)(/(finalizers|a|b))?",
+        Just("finalizers".to_owned()),
+        "[a-d]",
+    ];
+    let what =
+        prop_oneof![Just(json!("delete")), Just(json!("replace")), Just(json!("merge")), Just(json!(["a", "b"]))];
+    let value = prop_oneof![what, any_object(), prop::collection::vec(any_object(), 0..3).prop_map(Value::from)];
+    prop::collection::btree_map(key, value, 0..4).prop_map(|m| Value::Object(m.into_iter().collect()))
 }

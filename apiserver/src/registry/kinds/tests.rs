@@ -33,7 +33,7 @@ fn refused(kind: &str, object: Value, expected: Expect) {
 fn change(kind: &str, object: Value, patch: Value, expected: Expect) {
     let row = row(kind);
     let old = created(kind, object);
-    let new = crate::patch::merge(&old, patch.to_string().as_bytes()).unwrap();
+    let new = crate::patch::Patch::merge(patch.to_string().as_bytes()).unwrap().apply(&old, "").unwrap();
     let mut new = row.strategy.default(new).unwrap();
     row.strategy.prepare_for_update(&mut new, &old);
     let errors = row.strategy.validate_update(&new, &old);
