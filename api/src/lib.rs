@@ -16,5 +16,6 @@ pub mod field;
 pub mod limits;
 
 pub mod clock;
+pub mod disruption;
 pub mod event;
 pub mod meet;

@@ -27,7 +27,7 @@ use crate::body;
 use crate::machine::Machine;
 use crate::object;
 use crate::registry::addresses::Assigned;
-use crate::registry::{Row, meta};
+use crate::registry::{Row, Subresource, meta};
 use crate::store::{Key, Prefix};
 use attributes::{Attributes, Operation};
 
@@ -72,6 +72,8 @@ pub(crate) enum Part {
     Spec,
     /// Its status.
     Status,
+    /// What another subresource is for.
+    Below(Subresource),
 }
 
 /// How far a changed object has come.
@@ -145,17 +147,19 @@ pub(crate) fn update(
     match part {
         Part::Spec => row.strategy.prepare_for_update(&mut object, old),
         Part::Status => row.strategy.prepare_for_status_update(&mut object, old),
+        Part::Below(part) => row.strategy.prepare_for_part_update(part, &mut object, old),
     }
     object::count_generation(row, &mut object, old);
     let reserved = match part {
         Part::Spec => reserve(machine, row, &mut object, Some(old))?,
-        Part::Status => Reserved(None),
+        Part::Status | Part::Below(_) => Reserved(None),
     };
     let mut errors = meta::validate_update(&object, old, row);
     errors.extend(lifecycle::finalizers_added(&object, old));
     errors.extend(match part {
         Part::Spec => row.strategy.validate_update(&object, old),
         Part::Status => row.strategy.validate_status_update(&object, old),
+        Part::Below(part) => row.strategy.validate_part_update(part, &object, old),
     });
     refuse(row, &object, errors)?;
     machine.plugins.validate(&attributes, &object)?;

@@ -91,6 +91,7 @@ impl Policy {
             ("coordination.k8s.io", "leases") => {
                 Self { absent: Absent::Created, unconditional: Unconditional::Refused, ..usual }
             }
+            ("policy", "poddisruptionbudgets") => Self { unconditional: Unconditional::Refused, ..usual },
             ("apps", "deployments") => Self { counted: Counted::Annotations, ..usual },
             _ => usual,
         }

@@ -127,6 +127,18 @@ pub enum Subresource {
     Eviction,
     /// `token`: create; issues a token for a ServiceAccount.
     Token,
+    /// `ephemeralcontainers`: get, update, patch; adds containers to a pod for looking into it.
+    EphemeralContainers,
+    /// `resize`: get, update, patch; changes what a pod's containers may use.
+    Resize,
+    /// `attach`: get, create; a stream to a running container.
+    Attach,
+    /// `exec`: get, create; a stream to a new process in a container.
+    Exec,
+    /// `portforward`: get, create; streams to a pod's ports.
+    PortForward,
+    /// `proxy`: any verb; a request to what the object serves.
+    Proxy,
 }
 
 /// Group, version and kind of what a subresource takes and gives.
@@ -144,6 +156,12 @@ impl Subresource {
             Self::Finalize => "finalize",
             Self::Eviction => "eviction",
             Self::Token => "token",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
+            Self::Attach => "attach",
+            Self::Exec => "exec",
+            Self::PortForward => "portforward",
+            Self::Proxy => "proxy",
         }
     }
 
@@ -151,22 +169,32 @@ impl Subresource {
     #[must_use]
     pub const fn verbs(self) -> &'static [&'static str] {
         match self {
-            Self::Status | Self::Scale => &["get", "patch", "update"],
+            Self::Status | Self::Scale | Self::EphemeralContainers | Self::Resize => &["get", "patch", "update"],
             Self::Binding | Self::Eviction | Self::Token => &["create"],
             Self::Log => &["get"],
+            Self::Attach | Self::Exec | Self::PortForward => &["create", "get"],
+            Self::Proxy => &["create", "delete", "get", "patch", "update"],
             Self::Finalize => &["update"],
         }
     }
 
-    /// The kind that it takes and gives where that is not the kind of its row.
+    /// The kind that it takes and gives where that is not the kind of `row`.
     #[must_use]
-    pub const fn own_kind(self) -> Option<GroupVersionKind> {
+    pub fn own_kind(self, row: &str) -> Option<GroupVersionKind> {
         match self {
+            Self::Attach => Some(("", "v1", "PodAttachOptions")),
+            Self::Exec => Some(("", "v1", "PodExecOptions")),
+            Self::PortForward => Some(("", "v1", "PodPortForwardOptions")),
+            Self::Proxy => match row {
+                "Node" => Some(("", "v1", "NodeProxyOptions")),
+                "Service" => Some(("", "v1", "ServiceProxyOptions")),
+                _ => Some(("", "v1", "PodProxyOptions")),
+            },
             Self::Scale => Some(("autoscaling", "v1", "Scale")),
             Self::Binding => Some(("", "v1", "Binding")),
             Self::Eviction => Some(("policy", "v1", "Eviction")),
             Self::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
-            Self::Status | Self::Log | Self::Finalize => None,
+            Self::Status | Self::Log | Self::Finalize | Self::EphemeralContainers | Self::Resize => None,
         }
     }
 }
@@ -214,6 +242,9 @@ pub trait Strategy: Send + Sync + 'static {
     /// Takes over from the old object all but the status and what else a status write may touch.
     fn prepare_for_status_update(&self, new: &mut Value, old: &Value);
 
+    /// Takes over from the old object all but what a subresource other than `status` may touch.
+    fn prepare_for_part_update(&self, part: Subresource, new: &mut Value, old: &Value);
+
     /// The rules for a new object, `metadata` aside.
     fn validate(&self, object: &Value) -> Vec<FieldError>;
 
@@ -222,6 +253,9 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// The rules for a change of the status.
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError>;
+
+    /// The rules for a change by a subresource other than `status`.
+    fn validate_part_update(&self, part: Subresource, new: &Value, old: &Value) -> Vec<FieldError>;
 
     /// What is allowed but odd: sent as `Warning` headers.
     fn warnings(&self, object: &Value) -> Vec<String>;

@@ -1,11 +1,12 @@
 //! Subresources: what hangs below an object's path, one file each.
 
 mod binding;
+mod connect;
 mod eviction;
 mod finalize;
 mod log;
+mod part;
 mod scale;
-mod status;
 mod token;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use coracle_api::failure::Failure;
 use serde_json::{Value, json};
 
+use crate::admit::Part;
 use crate::answer::{self, Answer, Refused};
 use crate::machine::{Call, Machine};
 use crate::registry::{Row, Subresource};
@@ -20,19 +22,31 @@ use crate::request::{ResourcePath, Verb};
 
 /// Does what the request asks with a subresource.
 pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
-    let found = call.row.subresources.iter().find(|s| s.name() == call.path.subresource).copied();
+    let asked = call.path.subresource.as_str();
+    let is_asked = |s: &&Subresource| match s {
+        // What follows is the path of what is asked through the proxy.
+        Subresource::Proxy => asked.split('/').next() == Some(s.name()),
+        _ => asked == s.name(),
+    };
+    let found = call.row.subresources.iter().find(is_asked).copied();
     let Some(subresource) = found else { return Err(Failure::NoSuchPath.into()) };
     if !subresource.verbs().contains(&verb.as_str()) {
         return Err(Failure::MethodNotAllowed.into());
     }
     match subresource {
-        Subresource::Status => status::perform(verb, &call).await,
+        Subresource::Status => part::perform(verb, &call, Part::Status).await,
+        Subresource::EphemeralContainers | Subresource::Resize => {
+            part::perform(verb, &call, Part::Below(subresource)).await
+        }
         Subresource::Scale => scale::perform(verb, &call).await,
         Subresource::Binding => binding::bind(&call).await,
         Subresource::Log => log::log(&call).await,
         Subresource::Finalize => finalize::finalize(&call).await,
         Subresource::Eviction => eviction::evict(&call).await,
         Subresource::Token => token::issue(&call).await,
+        Subresource::Attach | Subresource::Exec | Subresource::PortForward | Subresource::Proxy => {
+            connect::connect(&call, subresource)
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum Operation<'a> {
 impl Attributes<'_> {
     /// Whether the request is about this resource itself, and not about one of its subresources.
     pub(crate) fn is_of(&self, group: &str, plural: &str) -> bool {
-        let whole = !matches!(self.operation, Operation::Update { part: Part::Status, .. });
+        let whole = !matches!(self.operation, Operation::Update { part: Part::Status | Part::Below(_), .. });
         whole && (self.row.group, self.row.plural) == (group, plural)
     }
 

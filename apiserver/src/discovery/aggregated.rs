@@ -67,7 +67,7 @@ fn resource(row: &Row) -> Value {
         .subresources
         .iter()
         .map(|subresource| {
-            let (group, version, kind) = match subresource.own_kind() {
+            let (group, version, kind) = match subresource.own_kind(row.kind) {
                 Some((group, version, kind)) if (group, version) != (row.group, row.version) => (group, version, kind),
                 Some((_, _, kind)) => ("", "", kind),
                 None => ("", "", row.kind),

@@ -75,7 +75,7 @@ fn with_subresources(row: &Row) -> Vec<Value> {
     }
     let mut all = vec![Value::Object(told)];
     for subresource in row.subresources {
-        let (group, version, kind) = subresource.own_kind().unwrap_or((row.group, row.version, row.kind));
+        let (group, version, kind) = subresource.own_kind(row.kind).unwrap_or((row.group, row.version, row.kind));
         let mut told = json!({
             "name": format!("{}/{}", row.plural, subresource.name()),
             "singularName": "",

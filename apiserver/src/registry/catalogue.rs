@@ -97,7 +97,8 @@ mod tests {
             apps/v1 deployments
             apps/v1 replicasets
             coordination.k8s.io/v1 leases
-            discovery.k8s.io/v1 endpointslices"#]]
+            discovery.k8s.io/v1 endpointslices
+            policy/v1 poddisruptionbudgets"#]]
         .assert_eq(&names.join("\n"));
         assert!(registry.get("apps", "v1", "deployments").is_some_and(|r| r.kind == "Deployment"));
         assert!(registry.by_kind("", "v1", "Pod").is_some_and(|r| r.plural == "pods"));

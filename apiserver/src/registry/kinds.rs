@@ -11,6 +11,7 @@ mod namespace;
 mod node;
 mod persistent_volume_claim;
 mod pod;
+mod pod_disruption_budget;
 mod replica_set;
 mod secret;
 pub(super) mod service;
@@ -40,6 +41,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         replica_set::row(),
         lease::row(),
         endpoint_slice::row(),
+        pod_disruption_budget::row(),
     ];
     rows.into_iter().map(Arc::new).collect()
 }

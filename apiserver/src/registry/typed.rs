@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::{Strategy, Unparsable, quantity};
+use super::{Strategy, Subresource, Unparsable, quantity};
 use crate::schema::{self, Schemas, Shape};
 use crate::store::Conversion;
 
@@ -47,6 +47,11 @@ pub(super) trait Kind: Send + Sync + 'static {
         keep_all_but_status(new, old);
     }
 
+    /// See [`Strategy::prepare_for_part_update`]. By default nothing may change.
+    fn prepare_for_part_update(_part: Subresource, new: &mut Value, old: &Value) {
+        new.clone_from(old);
+    }
+
     /// The rules for a new object.
     fn validate(object: &Self::Object) -> Vec<FieldError>;
 
@@ -57,6 +62,11 @@ pub(super) trait Kind: Send + Sync + 'static {
 
     /// The rules for a change of the status.
     fn validate_status_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// The rules for a change by a subresource other than `status`.
+    fn validate_part_update(_part: Subresource, _new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
         Vec::new()
     }
 
@@ -117,6 +127,10 @@ impl<K: Kind> Strategy for Typed<K> {
         K::prepare_for_status_update(new, old);
     }
 
+    fn prepare_for_part_update(&self, part: Subresource, new: &mut Value, old: &Value) {
+        K::prepare_for_part_update(part, new, old);
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         K::validate(&parsed(object))
     }
@@ -127,6 +141,10 @@ impl<K: Kind> Strategy for Typed<K> {
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         K::validate_status_update(&parsed(new), &parsed(old))
+    }
+
+    fn validate_part_update(&self, part: Subresource, new: &Value, old: &Value) -> Vec<FieldError> {
+        K::validate_part_update(part, &parsed(new), &parsed(old))
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {

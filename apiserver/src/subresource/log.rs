@@ -9,6 +9,7 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+use super::connect::node_is_there;
 use crate::answer::{Answer, Refused};
 use crate::machine::Call;
 use crate::request::pairs;
@@ -29,6 +30,7 @@ pub(super) async fn log(call: &Call) -> Answer {
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
+    node_is_there(call, node)?;
     let unreachable = || Refused::from(Failure::Unavailable(format!("the kubelet of node {node:?} cannot be reached")));
     let kubelet =
         NodeName::new(node).ok().and_then(|node| call.machine.nodes.kubelet(&node)).ok_or_else(unreachable)?;
@@ -62,7 +64,7 @@ async fn relay_error(answer: coracle_api::meet::HttpResponse) -> Refused {
 }
 
 /// The container that is meant: the named one, the pod's only one, or the one that an annotation marks.
-fn container(call: &Call, pod: &Value) -> Result<String, Refused> {
+pub(super) fn container(call: &Call, pod: &Value) -> Result<String, Refused> {
     let name = &call.path.name;
     let names = |field: &str| -> Vec<String> {
         let list = pod.pointer(&format!("/spec/{field}")).and_then(Value::as_array);

@@ -42,6 +42,7 @@ async fn logs_are_streamed_from_the_node() {
         "container x is not valid for pod p"
     );
     assert_eq!(server.get(&format!("{PODS}/p/log?container=a")).await.code, 204);
+    server.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
     server.post(&format!("{PODS}/p/binding"), &binding("p", "n1")).await;
     let log = server.get(&format!("{PODS}/p/log?container=a&follow=true&tailLines=3")).await;
     assert_eq!(log.json, "kubelet /containerLogs/default/p/a?follow=true&tailLines=3");
@@ -140,4 +141,179 @@ async fn a_token_is_refused_for_what_makes_no_sense() {
         let refused = server.post(&format!("{ACCOUNTS}/{account}/token"), &request).await;
         assert!(refused.code == code && refused.text("/message").contains(message), "{}", refused.json);
     }
+}
+
+async fn running(server: &Server, name: &str) {
+    let labels = json!({"app": "e"});
+    let pod = json!({"metadata": {"name": name, "labels": labels},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(server.post(PODS, &pod).await.code, 201);
+    let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    assert_eq!(server.merge(&format!("{PODS}/{name}/status"), &status).await.code, 200);
+}
+
+const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+
+async fn budget(server: &Server, name: &str) {
+    let budget =
+        json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "e"}}}});
+    let made = server.post(BUDGETS, &budget).await;
+    assert_eq!(made.code, 201, "{}", made.json);
+}
+
+async fn evict(server: &Server, pod: &str) -> crate::server::Answer {
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
+    server.post(&format!("{PODS}/{pod}/eviction"), &eviction).await
+}
+
+#[tokio::test]
+async fn an_eviction_asks_the_budget_and_spends_it() {
+    let server = Server::new().await;
+    running(&server, "p").await;
+    budget(&server, "b").await;
+    let early = evict(&server, "p").await;
+    let sentence = "Cannot evict pod as it would violate the pod's disruption budget.";
+    assert_eq!(early.refusal(), (429, sentence));
+    assert_eq!(early.json["details"]["retryAfterSeconds"], 10);
+    assert_eq!(
+        early.text("/details/causes/0/message"),
+        "The disruption budget b is still being processed by the server."
+    );
+    let seen =
+        json!({"status": {"observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+    server.merge(&format!("{BUDGETS}/b/status"), &seen).await;
+    let refused = evict(&server, "p").await;
+    assert_eq!(refused.refusal(), (429, sentence));
+    assert_eq!(refused.text("/details/causes/0/reason"), "DisruptionBudget");
+    assert_eq!(
+        refused.text("/details/causes/0/message"),
+        "The disruption budget b needs 1 healthy pods and has 1 currently"
+    );
+    server.merge(&format!("{BUDGETS}/b/status"), &json!({"status": {"disruptionsAllowed": 1}})).await;
+    assert_eq!(evict(&server, "p").await.code, 201);
+    let budget = server.get(&format!("{BUDGETS}/b")).await;
+    assert_eq!(budget.json["status"]["disruptionsAllowed"], 0);
+    assert!(!budget.text("/status/disruptedPods/p").is_empty());
+    assert_eq!(budget.text("/status/conditions/0/reason"), "InsufficientPods");
+    let pod = server.get(&format!("{PODS}/p")).await;
+    assert_eq!(pod.text("/status/conditions/1/reason"), "EvictionByEvictionAPI");
+    assert_eq!(pod.json["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(evict(&server, "p").await.code, 201, "what is going already costs nothing");
+}
+
+#[tokio::test]
+async fn a_pod_under_two_budgets_is_not_evicted() {
+    let server = Server::new().await;
+    running(&server, "p").await;
+    budget(&server, "a").await;
+    budget(&server, "b").await;
+    let refused = evict(&server, "p").await;
+    let sentence = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+    assert_eq!(refused.refusal(), (500, sentence));
+    server.merge(&format!("{PODS}/p/status"), &json!({"status": {"phase": "Failed"}})).await;
+    assert_eq!(evict(&server, "p").await.code, 201);
+    assert_eq!(server.get(&format!("{PODS}/p")).await.code, 404);
+}
+
+#[tokio::test]
+async fn a_tried_eviction_spends_nothing() {
+    let server = Server::new().await;
+    running(&server, "p").await;
+    budget(&server, "b").await;
+    let seen = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1}});
+    server.merge(&format!("{BUDGETS}/b/status"), &seen).await;
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    assert_eq!(server.post(&format!("{PODS}/p/eviction?dryRun=All"), &eviction).await.code, 201);
+    assert_eq!(server.get(&format!("{BUDGETS}/b")).await.json["status"]["disruptionsAllowed"], 1);
+    assert_eq!(server.get(&format!("{PODS}/p")).await.text("/metadata/deletionTimestamp"), "");
+}
+
+#[tokio::test]
+async fn budgets_are_checked() {
+    let server = Server::new().await;
+    for (spec, message) in [
+        (json!({"minAvailable": 1, "maxUnavailable": 1}), "minAvailable and maxUnavailable cannot be both set"),
+        (json!({"minAvailable": "101%"}), "spec.minAvailable: Invalid value: \"101%\": must not be greater than 100%"),
+        (json!({"maxUnavailable": -1}), "spec.maxUnavailable: Invalid value: -1: must be greater than or equal to 0"),
+        (
+            json!({"unhealthyPodEvictionPolicy": "x"}),
+            "Unsupported value: \"x\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
+        ),
+    ] {
+        let refused = server.post(BUDGETS, &json!({"metadata": {"name": "b"}, "spec": spec})).await;
+        assert!(refused.code == 422 && refused.text("/message").contains(message), "{}", refused.json);
+    }
+    budget(&server, "b").await;
+    let whole = server.get(&format!("{BUDGETS}/b")).await.json;
+    let mut unconditional = whole.clone();
+    unconditional["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    assert_eq!(server.put(&format!("{BUDGETS}/b"), &unconditional).await.code, 422, "a budget is not overwritten");
+    assert_eq!(server.put(&format!("{BUDGETS}/b"), &whole).await.code, 200);
+}
+
+#[tokio::test]
+async fn ephemeral_containers_are_added_and_stay() {
+    let server = Server::new().await;
+    pod(&server, "p", &["c"]).await;
+    let path = format!("{PODS}/p/ephemeralcontainers");
+    let add = |containers: serde_json::Value| json!({"metadata": {"labels": {"a": "b"}}, "spec": {"ephemeralContainers": containers}});
+    let added = server.merge(&path, &add(json!([{"name": "e", "image": "i"}]))).await;
+    assert_eq!((added.code, added.text("/spec/ephemeralContainers/0/image")), (200, "i"));
+    assert_eq!(added.json["metadata"].get("labels"), None, "nothing else changes");
+    for (containers, word) in [(json!([{"name": "e", "image": "j"}]), "changed"), (json!([]), "removed")] {
+        let refused = server.merge(&path, &add(containers)).await;
+        let message = format!("existing ephemeral containers \"e\" may not be {word}");
+        assert!(refused.code == 422 && refused.text("/message").contains(&message), "{}", refused.json);
+    }
+    assert_eq!(server.post(&path, &json!({})).await.code, 405);
+}
+
+#[tokio::test]
+async fn a_resize_changes_cpu_and_memory_only() {
+    let server = Server::new().await;
+    let resources = json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "200m"}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i", "resources": resources}]}});
+    assert_eq!(server.post(PODS, &pod).await.code, 201);
+    let path = format!("{PODS}/p/resize");
+    let patch = |resources: serde_json::Value| json!({"spec": {"containers": [{"name": "c", "image": "i", "resources": resources}]}});
+    let wanted = json!({"requests": {"cpu": "150m", "memory": "64Mi"}, "limits": {"cpu": "300m"}});
+    let resized = server.merge(&path, &patch(wanted.clone())).await;
+    assert_eq!((resized.code, &resized.json["spec"]["containers"][0]["resources"]), (200, &wanted), "{}", resized.json);
+    for (resources, message) in [
+        (json!({"requests": {"cpu": "150m"}, "limits": {"cpu": "300m"}}), "resource requests cannot be removed"),
+        (
+            json!({"requests": {"cpu": "300m", "memory": "64Mi"}, "limits": {"cpu": "300m", "memory": "64Mi"}}),
+            "Pod QOS Class may not change as a result of resizing",
+        ),
+        (
+            json!({"requests": {"cpu": "150m", "memory": "64Mi"}, "limits": {"cpu": "300m", "ephemeral-storage": "1Gi"}}),
+            "only cpu and memory resources are mutable",
+        ),
+    ] {
+        let refused = server.merge(&path, &patch(resources)).await;
+        assert!(refused.code == 422 && refused.text("/message").contains(message), "{}", refused.json);
+    }
+    let other = json!({"spec": {"containers": [{"name": "d", "image": "i", "resources": wanted}]}});
+    assert!(
+        server
+            .merge(&path, &other)
+            .await
+            .text("/message")
+            .contains("containers may not be renamed or reordered on resize")
+    );
+}
+
+#[tokio::test]
+async fn streams_are_refused_as_by_a_server_without_nodes() {
+    let server = Server::new().await;
+    pod(&server, "free", &["c"]).await;
+    running(&server, "lost").await;
+    let exec = |name: &str| format!("{PODS}/{name}/exec?command=ls");
+    assert_eq!(server.post(&exec("free"), &json!({})).await.refusal(), (400, "pod free does not have a host assigned"));
+    assert_eq!(server.get(&exec("lost")).await.refusal(), (404, "nodes \"n1\" not found"));
+    assert_eq!(server.get(&exec("absent")).await.refusal(), (404, "pods \"absent\" not found"));
+    server.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    assert_eq!(server.get(&exec("lost")).await.refusal(), (400, "Upgrade request required"));
+    assert_eq!(server.get(&format!("{PODS}/lost/portforward")).await.refusal(), (400, "Upgrade request required"));
+    assert_eq!(server.get(&format!("{PODS}/lost/proxy/index.html")).await.code, 503);
 }

@@ -41,7 +41,7 @@ pub(super) fn row() -> Row {
         categories: &[],
         scope: Scope::Cluster,
         verbs: ALL_VERBS,
-        subresources: &[Subresource::Status],
+        subresources: &[Subresource::Proxy, Subresource::Status],
         schema: Strategy::SCHEMA,
         columns: COLUMNS,
         fields: &["spec.unschedulable"],

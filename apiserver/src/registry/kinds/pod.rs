@@ -1,6 +1,7 @@
 //! Pod: what runs.
 
 mod cells;
+mod parts;
 mod update;
 
 use std::sync::Arc;
@@ -44,8 +45,18 @@ const FIELDS: &[&str] = &[
     "status.nominatedNodeName",
 ];
 
-const SUBRESOURCES: &[Subresource] =
-    &[Subresource::Binding, Subresource::Eviction, Subresource::Log, Subresource::Status];
+const SUBRESOURCES: &[Subresource] = &[
+    Subresource::Attach,
+    Subresource::Binding,
+    Subresource::EphemeralContainers,
+    Subresource::Eviction,
+    Subresource::Exec,
+    Subresource::Log,
+    Subresource::PortForward,
+    Subresource::Proxy,
+    Subresource::Resize,
+    Subresource::Status,
+];
 
 pub(super) fn row() -> Row {
     Row {
@@ -107,6 +118,14 @@ impl Kind for Strategy {
 
     fn validate_status_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
         update::validate_status(new, old)
+    }
+
+    fn prepare_for_part_update(part: Subresource, new: &mut Value, old: &Value) {
+        parts::prepare(part, new, old);
+    }
+
+    fn validate_part_update(part: Subresource, new: &Pod, old: &Pod) -> Vec<FieldError> {
+        parts::validate(part, new, old)
     }
 
     fn warnings(object: &Pod) -> Vec<String> {

@@ -40,7 +40,7 @@ pub(super) fn row() -> Row {
         categories: &["all"],
         scope: Scope::Namespaced,
         verbs: ALL_VERBS,
-        subresources: &[Subresource::Status],
+        subresources: &[Subresource::Proxy, Subresource::Status],
         schema: Strategy::SCHEMA,
         columns: COLUMNS,
         fields: &["spec.clusterIP", "spec.type"],

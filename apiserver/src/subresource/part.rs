@@ -1,4 +1,4 @@
-//! `status`: reading it is reading the object; writing it writes the status and nothing else.
+//! Subresources that are a part of the object: reading one is reading the object, writing one writes that part.
 
 use coracle_api::failure::Failure;
 
@@ -8,12 +8,12 @@ use crate::machine::Call;
 use crate::request::Verb;
 use crate::verbs::{get, patch, update};
 
-/// Reads or writes the status.
-pub(super) async fn perform(verb: Verb, call: &Call) -> Answer {
+/// Reads or writes the part.
+pub(super) async fn perform(verb: Verb, call: &Call, part: Part) -> Answer {
     match verb {
         Verb::Get => get::get(call),
-        Verb::Update => update::replace(call, Part::Status).await,
-        Verb::Patch => patch::patch_part(call, Part::Status).await,
+        Verb::Update => update::replace(call, part).await,
+        Verb::Patch => patch::patch_part(call, part).await,
         Verb::List | Verb::Watch | Verb::Create | Verb::Delete | Verb::DeleteCollection => {
             Err(Failure::MethodNotAllowed.into())
         }
