@@ -4,6 +4,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::failure::Failure;
 use coracle_api::meet::{HttpService, Nodes};
@@ -18,7 +19,7 @@ use crate::discovery::Discovery;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::addresses::Addresses;
-use crate::registry::{Registry, Row};
+use crate::registry::{Registry, Row, Scope};
 use crate::request::ResourcePath;
 use crate::store::{Converted, Entry, Key, Prefix, Store};
 use crate::tokens::Tokens;
@@ -64,6 +65,9 @@ pub(crate) struct Call {
     /// The body; empty where the verb has none.
     pub(crate) body: bytes::Bytes,
 }
+
+/// How long a request waits for a revision that is still to come: upstream's bound.
+const FRESH_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a client is shown.
 pub(crate) enum Shown<'a> {
@@ -111,7 +115,8 @@ impl Call {
 
     /// The part of the key space that the path names.
     pub(crate) fn prefix(&self) -> Prefix {
-        if self.path.namespace.is_empty() {
+        let everywhere = self.row.scope == Scope::Namespaced && self.path.namespace.is_empty();
+        if everywhere {
             Prefix::resource(self.row.stored_group(), self.row.plural)
         } else {
             Prefix::namespace(self.row.stored_group(), self.row.plural, &self.path.namespace)
@@ -134,12 +139,13 @@ impl Call {
         show(&self.row, self.wanted()?, code, shown)
     }
 
-    /// Whether the store has come as far as the client has seen it elsewhere.
-    pub(crate) fn reached(&self, revision: Revision) -> Result<(), Refused> {
-        let current = self.store().revision();
-        if revision <= current {
+    /// Waits until the store has come as far as the client has seen it elsewhere, but not for long.
+    pub(crate) async fn reached(&self, revision: Revision) -> Result<(), Refused> {
+        let store = &self.machine.store;
+        if tokio::time::timeout(FRESH_WITHIN, store.reached(revision)).await.is_ok() {
             return Ok(());
         }
+        let current = store.revision();
         let why = format!("Too large resource version: {revision}, current: {current}");
         let refused = Refused::from(Failure::Timeout(why));
         Err(refused.because("ResourceVersionTooLarge", "Too large resource version", "").retry_after(1))
@@ -148,27 +154,19 @@ impl Call {
 
 /// An answer that shows one object of a kind.
 pub(crate) fn show(row: &Row, wanted: Wanted, code: http::StatusCode, shown: &Shown<'_>) -> Answer {
-    let parsed = |shown: &Shown<'_>| match shown {
-        Shown::Entry(entry) => entry.value(),
-        Shown::Value(value) => (*value).clone(),
+    if wanted.form == Form::MetadataList {
+        let name = shape::type_name(row, row.kind);
+        let why = format!("you requested PartialObjectMetadataList, but the requested object is not a list ({name})");
+        return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
+    }
+    let object = match shown {
+        Shown::Entry(entry) => entry.bytes().clone(),
+        Shown::Value(value) => value.to_string().into(),
     };
-    Ok(match (wanted.form, shown) {
-        (Form::Object, Shown::Entry(entry)) => answer::encoded(code, entry.bytes().clone(), wanted.encoding),
-        (Form::Object, Shown::Value(value)) => answer::value(code, value, wanted.encoding),
-        (Form::Metadata, shown) => answer::value(code, &shape::metadata(&parsed(shown)), wanted.encoding),
-        (Form::Table(include), shown) => {
-            let object = parsed(shown);
-            let meta = serde_json::json!({"resourceVersion": crate::object::text(&object, "resourceVersion")});
-            let now = coracle_api::clock::now();
-            let objects = std::iter::once(&object);
-            let table = shape::table(row, meta, objects, include, shape::Columns::Stated, now);
-            answer::value(code, &table, wanted.encoding)
-        }
-        (Form::MetadataList, _) => {
-            let name = shape::type_name(row, row.kind);
-            let why =
-                format!("you requested PartialObjectMetadataList, but the requested object is not a list ({name})");
-            return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
-        }
-    })
+    if wanted.form == Form::Object {
+        return Ok(answer::encoded(code, object, wanted.encoding));
+    }
+    let mut shaped = Vec::new();
+    shape::put_object(&mut shaped, row, wanted, &object, shape::Columns::Stated, coracle_api::clock::now());
+    Ok(answer::encoded(code, shaped.into(), wanted.encoding))
 }

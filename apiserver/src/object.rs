@@ -3,6 +3,7 @@
 //! Pure. A kind's strategy never touches `metadata`, and nothing here touches the rest.
 
 pub(crate) mod deletion;
+pub(crate) mod members;
 pub(crate) mod name;
 
 use coracle_api::clock::whole_seconds;

@@ -260,11 +260,29 @@ pub trait Strategy: Send + Sync + 'static {
     /// What is allowed but odd: sent as `Warning` headers.
     fn warnings(&self, object: &Value) -> Vec<String>;
 
-    /// The cells of the object's row in a Table, one per column of the row.
-    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value>;
+    /// The row of an encoded object in a Table, with one cell per column of the kind.
+    fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow;
 
     /// Tells a generator the types that the kind is made of. A kind whose schema comes from elsewhere tells nothing.
     fn describe(&self, _generator: &mut SchemaGenerator) {}
+}
+
+/// What a Table shows of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow {
+    /// One for each column.
+    pub cells: Vec<Value>,
+    /// What is told of the row as a whole, if there is something.
+    pub completed: Option<Completed>,
+}
+
+/// That what an object stands for has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// How, in one word.
+    pub reason: &'static str,
+    /// The same in a sentence.
+    pub message: &'static str,
 }
 
 /// A body that is JSON but not an object of the kind.

@@ -105,6 +105,17 @@ pub struct Listing {
     pub entries: Vec<Arc<Entry>>,
 }
 
+/// A stretch of a list: consistent, and aware of what follows it.
+#[derive(Debug, Clone)]
+pub struct Stretch {
+    /// The revision of the whole list.
+    pub revision: Revision,
+    /// The objects, in the order of their keys.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many objects of the list come after them.
+    pub left: usize,
+}
+
 /// What happened to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
@@ -172,11 +183,20 @@ pub trait Store: Send + Sync + 'static {
     /// The object at `key`, if any.
     fn get(&self, key: &Key) -> Option<Arc<Entry>>;
 
+    /// The objects under `prefix` whose keys go on with `start` or what sorts after it, at most so many.
+    fn stretch(&self, prefix: &Prefix, start: &str, most: usize) -> Stretch;
+
     /// All objects under `prefix`, consistent at one revision.
-    fn list(&self, prefix: &Prefix) -> Listing;
+    fn list(&self, prefix: &Prefix) -> Listing {
+        let Stretch { revision, entries, left: _ } = self.stretch(prefix, "", usize::MAX);
+        Listing { revision, entries }
+    }
 
     /// The revision of the newest change that can be seen. Never zero.
     fn revision(&self) -> Revision;
+
+    /// Returns when changes up to this revision can be seen.
+    async fn reached(&self, revision: Revision);
 
     /// Makes all changes, or none. Returns the new entries in the order of the changes
     /// (for a delete: the last state, with the revision of the deletion).

@@ -11,9 +11,8 @@ pub(crate) mod patch;
 pub(crate) mod update;
 pub(crate) mod watch;
 
-pub(crate) mod history;
-mod members;
-pub(crate) mod selection;
+mod history;
+mod selection;
 pub(crate) mod write;
 
 use crate::answer::{Answer, Refused};
@@ -23,9 +22,9 @@ use crate::request::Verb;
 /// Does what the request asks with the object or collection that it names.
 pub(crate) async fn perform(verb: Verb, call: &Call) -> Answer {
     match verb {
-        Verb::Get => get::get(call),
-        Verb::List => list::list(call),
-        Verb::Watch => watch::watch(call),
+        Verb::Get => get::get(call).await,
+        Verb::List => list::list(call).await,
+        Verb::Watch => watch::watch(call).await,
         Verb::Create => create::create(call).await,
         Verb::Update => update::update(call).await,
         Verb::Patch => patch::patch(call).await,

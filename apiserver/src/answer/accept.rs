@@ -50,7 +50,12 @@ pub(crate) struct Wanted {
     pub(crate) form: Form,
     /// The encoding.
     pub(crate) encoding: Encoding,
+    /// The `apiVersion` of a shape that is not the object itself.
+    pub(crate) meta: &'static str,
 }
+
+/// The versions of the shapes.
+const META_VERSIONS: [(&str, &str); 2] = [("v1", "meta.k8s.io/v1"), ("v1beta1", "meta.k8s.io/v1beta1")];
 
 const OFFERED: &str = "application/json, application/yaml";
 
@@ -59,7 +64,7 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &str) -> Result<Wanted, Failure
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
     let mut chosen = ranges(accept).find_map(|range| offer(&range));
     if accept.trim().is_empty() {
-        chosen = Some(Wanted { form: Form::Object, encoding: Encoding::Json });
+        chosen = offer(&Range { media: "*/*", ..Range::default() });
     }
     let Some(mut wanted) = chosen else { return Err(Failure::NotAcceptable(OFFERED.to_owned())) };
     if let Form::Table(include) = &mut wanted.form {
@@ -127,15 +132,16 @@ fn offer(range: &Range<'_>) -> Option<Wanted> {
         "application/yaml" => Encoding::Yaml,
         _ => return None,
     };
-    let meta = range.group == "meta.k8s.io" && matches!(range.version, "v1" | "v1beta1");
     let form = match range.as_ {
-        "" => Form::Object,
-        "Table" if meta => Form::Table(Include::Metadata),
-        "PartialObjectMetadata" if meta => Form::Metadata,
-        "PartialObjectMetadataList" if meta => Form::MetadataList,
+        "" => return Some(Wanted { form: Form::Object, encoding, meta: "" }),
+        "Table" => Form::Table(Include::Metadata),
+        "PartialObjectMetadata" => Form::Metadata,
+        "PartialObjectMetadataList" => Form::MetadataList,
         _ => return None,
     };
-    Some(Wanted { form, encoding })
+    let known = META_VERSIONS.iter().find(|(version, _)| *version == range.version);
+    let (_, meta) = known.filter(|_| range.group == "meta.k8s.io")?;
+    Some(Wanted { form, encoding, meta })
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Options of lists and watches: selectors, pages, and from which revision.
 
+mod page;
+
+pub(crate) use page::{Continue, token};
+
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use coracle_api::field::FieldError;
 use coracle_api::revision::Revision;
 use coracle_api::selector::{FieldRelation, FieldRequirement, Selector, parse_fields};
-use serde::{Deserialize, Serialize};
 
 use super::number;
 use crate::answer::Refused;
@@ -25,15 +26,6 @@ pub(crate) enum From {
     NotOlderThan(Revision),
     /// Just this one.
     Exact(Revision),
-}
-
-/// Where a list goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Continue {
-    /// The revision of the whole list; nothing: the newest.
-    pub(crate) revision: Option<Revision>,
-    /// The `namespace/name` that was sent last.
-    pub(crate) after: String,
 }
 
 /// Whether a watch begins with what is there.
@@ -130,6 +122,7 @@ pub(crate) fn parse(query: &str, row: &Row, used: Use) -> Result<ListOptions, Re
         }
     }
     let limit = if raw.limit.is_empty() { 0 } else { number(&raw.limit)? };
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
     let timeout = if raw.timeout.is_empty() { 0 } else { number(&raw.timeout)? };
     let labels = Selector::parse(&raw.labels)?;
     let fields = field_selector(&raw.fields, row)?;
@@ -137,15 +130,15 @@ pub(crate) fn parse(query: &str, row: &Row, used: Use) -> Result<ListOptions, Re
     if !errors.is_empty() {
         return Err(Refused::invalid_options("ListOptions", errors));
     }
-    let continue_ = if raw.continue_.is_empty() { None } else { Some(read_token(&raw.continue_)?) };
+    let continue_ = if raw.continue_.is_empty() { None } else { Some(page::read(&raw.continue_)?) };
     if continue_.is_some() && !matches!(raw.version.as_str(), "" | "0") {
         return Err(Refused::bad_request("specifying resource version is not allowed when using continue"));
     }
     Ok(ListOptions {
         labels,
         fields,
-        from: revision(&raw.version, &raw.match_)?,
-        limit: usize::try_from(limit).ok().filter(|l| *l > 0),
+        from: revision(&raw.version, &raw.match_, limit)?,
+        limit,
         continue_,
         timeout: u64::try_from(timeout).ok().filter(|t| *t > 0).map(Duration::from_secs),
         bookmarks: if raw.bookmarks { Bookmarks::Sent } else { Bookmarks::Left },
@@ -165,12 +158,13 @@ pub(crate) fn resource_version(text: &str) -> Result<Revision, Refused> {
     })
 }
 
-fn revision(version: &str, match_: &str) -> Result<From, Refused> {
-    Ok(match (version, match_) {
-        ("", _) => From::Newest,
-        ("0", _) => From::Any,
-        (version, "Exact") => From::Exact(resource_version(version)?),
-        (version, _) => From::NotOlderThan(resource_version(version)?),
+fn revision(version: &str, match_: &str, limit: Option<usize>) -> Result<From, Refused> {
+    Ok(match (version, match_, limit) {
+        ("", _, _) => From::Newest,
+        ("0", _, _) => From::Any,
+        // A page at a revision is that revision's, unless the client says otherwise.
+        (version, "Exact", _) | (version, "", Some(_)) => From::Exact(resource_version(version)?),
+        (version, _, _) => From::NotOlderThan(resource_version(version)?),
     })
 }
 
@@ -227,45 +221,4 @@ fn conflicts(raw: &Raw, used: Use) -> Vec<FieldError> {
         errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
     errors
-}
-
-#[derive(Serialize, Deserialize)]
-struct Token {
-    v: String,
-    rv: i64,
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-
-/// A token for `metadata.continue`.
-pub(crate) fn token(continue_: &Continue) -> String {
-    let rv = continue_.revision.and_then(|r| i64::try_from(r.get()).ok()).unwrap_or(-1);
-    let token = Token { v: TOKEN_VERSION.to_owned(), rv, start: continue_.after.clone() };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
-}
-
-fn read_token(text: &str) -> Result<Continue, Refused> {
-    let invalid = |why: &str| Refused::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e.to_string()))?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(&e.to_string()))?;
-    if token.v != TOKEN_VERSION {
-        return Err(invalid("server does not recognize this encoded version"));
-    }
-    let revision = u64::try_from(token.rv).ok().map(Revision::new);
-    Ok(Continue { revision, after: token.start })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_continue_token_is_read_as_it_was_written() {
-        for revision in [None, Some(Revision::new(7))] {
-            let given = Continue { revision, after: "ns/a.b".to_owned() };
-            assert_eq!(read_token(&token(&given)).unwrap(), given);
-        }
-        assert!(read_token("abc").is_err());
-    }
 }

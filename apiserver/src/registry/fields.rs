@@ -4,9 +4,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 use super::{Row, Scope};
+use crate::object::members;
 
 /// Fields that every kind offers.
 const COMMON: [&str; 2] = ["metadata.name", "metadata.namespace"];
@@ -48,23 +47,22 @@ pub fn offered<'a>(row: &Row, path: &'a str) -> Result<&'a str, String> {
     })
 }
 
-/// The text of a field.
-#[must_use]
-pub fn value<'a>(object: &'a Value, path: &str) -> Cow<'a, str> {
-    let found = path.split('.').try_fold(object, |value, name| value.get(name));
+/// The text of a field of an encoded object.
+pub(crate) fn text<'a>(object: &'a [u8], path: &str) -> Cow<'a, str> {
+    let Some(found) = members::find(object, path) else { return absent(object, path) };
     match found {
-        Some(Value::String(text)) => Cow::Borrowed(text),
-        Some(Value::Bool(yes)) => Cow::Borrowed(if *yes { "true" } else { "false" }),
-        Some(Value::Number(number)) => Cow::Owned(number.to_string()),
-        Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => absent(object, path),
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => String::from_utf8_lossy(inner),
+        [b'"', ..] => Cow::Owned(serde_json::from_slice(found).unwrap_or_default()),
+        [b'{' | b'[', ..] | b"null" => absent(object, path),
+        bare => String::from_utf8_lossy(bare),
     }
 }
 
-fn absent<'a>(object: &'a Value, path: &str) -> Cow<'a, str> {
+fn absent<'a>(object: &'a [u8], path: &str) -> Cow<'a, str> {
     // An event's source goes by either of two names.
     if path == "source" {
-        return match value(object, "source.component") {
-            component if component.is_empty() => value(object, "reportingComponent"),
+        return match text(object, "source.component") {
+            component if component.is_empty() => text(object, "reportingComponent"),
             component => component,
         };
     }
@@ -79,8 +77,9 @@ mod tests {
 
     #[test]
     fn fields_compare_as_texts() {
-        let object = json!({"metadata": {"name": "x"}, "spec": {"unschedulable": true}, "status": {"replicas": 3},
-            "reportingComponent": "r", "source": {}});
+        let object = json!({"metadata": {"name": "x"}, "spec": {"unschedulable": true, "nodeName": "a\"b"},
+            "status": {"replicas": 3, "phase": null}, "reportingComponent": "r", "source": {}})
+        .to_string();
         for (path, expected) in [
             ("metadata.name", "x"),
             ("metadata.namespace", ""),
@@ -88,10 +87,11 @@ mod tests {
             ("spec.hostNetwork", "false"),
             ("status.replicas", "3"),
             ("status.phase", ""),
+            ("spec.nodeName", "a\"b"),
             ("source", "r"),
         ] {
-            assert_eq!(value(&object, path), expected, "{path}");
+            assert_eq!(text(object.as_bytes(), path), expected, "{path}");
         }
-        assert_eq!(value(&json!({}), "status.replicas"), "0");
+        assert_eq!(text(b"{}", "status.replicas"), "0");
     }
 }

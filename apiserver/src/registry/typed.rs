@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::{Strategy, Subresource, Unparsable, quantity};
+use super::{Completed, Strategy, Subresource, TableRow, Unparsable, quantity};
 use crate::schema::{self, Schemas, Shape};
 use crate::store::Conversion;
 
@@ -77,6 +77,11 @@ pub(super) trait Kind: Send + Sync + 'static {
 
     /// The cells of its row in a Table.
     fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value>;
+
+    /// Whether it has come to its end, which a Table tells of its row.
+    fn completed(_object: &Self::Object) -> Option<Completed> {
+        None
+    }
 }
 
 /// The strategy of a kind.
@@ -151,8 +156,9 @@ impl<K: Kind> Strategy for Typed<K> {
         K::warnings(&parsed(object))
     }
 
-    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        K::cells(&parsed(object), now)
+    fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow {
+        let object: K::Object = serde_json::from_slice(object).unwrap_or_default();
+        TableRow { cells: K::cells(&object, now), completed: K::completed(&object) }
     }
 
     fn describe(&self, generator: &mut SchemaGenerator) {

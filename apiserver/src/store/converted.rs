@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use coracle_api::revision::Revision;
 use serde_json::Value;
 
-use super::{Action, Change, CommitError, Encoded, Entry, Event, Happened, Key, Listing, Prefix, Store};
+use super::{Action, Change, CommitError, Encoded, Entry, Event, Happened, Key, Prefix, Store, Stretch};
 use super::{WatchError, Watcher};
 use crate::admit;
 use crate::object::map_mut;
@@ -89,13 +89,18 @@ impl Store for Converted {
         self.store.get(key).map(|entry| self.view.entry(&entry))
     }
 
-    fn list(&self, prefix: &Prefix) -> Listing {
-        let Listing { revision, entries } = self.store.list(prefix);
-        Listing { revision, entries: entries.iter().map(|entry| self.view.entry(entry)).collect() }
+    fn stretch(&self, prefix: &Prefix, start: &str, most: usize) -> Stretch {
+        let mut stretch = self.store.stretch(prefix, start, most);
+        stretch.entries.iter_mut().for_each(|entry| *entry = self.view.entry(entry));
+        stretch
     }
 
     fn revision(&self) -> Revision {
         self.store.revision()
+    }
+
+    async fn reached(&self, revision: Revision) {
+        self.store.reached(revision).await;
     }
 
     async fn commit(&self, mut changes: Vec<Change>) -> Result<Vec<Arc<Entry>>, CommitError> {

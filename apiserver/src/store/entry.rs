@@ -176,7 +176,8 @@ impl Entry {
     }
 
     /// The same object with another revision.
-    pub(super) fn restamped(&self, revision: Revision) -> Self {
+    #[must_use]
+    pub fn restamped(&self, revision: Revision) -> Self {
         let before = self.bytes.slice(..self.stamp);
         let after = self.bytes.slice(self.stamp + digits(self.revision)..);
         Self {

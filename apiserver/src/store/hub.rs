@@ -26,6 +26,8 @@ pub(super) struct Hub {
     start: Revision,
     /// All events up to here are in the rings.
     published: AtomicU64,
+    /// For those who wait until so much is published, whatever it is.
+    progress: Notify,
     stopped: AtomicBool,
 }
 
@@ -85,6 +87,7 @@ impl Hub {
             channels: RwLock::default(),
             start,
             published: AtomicU64::new(start.get()),
+            progress: Notify::new(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -106,7 +109,20 @@ impl Hub {
             followed.forget(now);
         }
         self.published.store(last.get(), Ordering::Release);
+        self.progress.notify_waiters();
         Waiting(topics)
+    }
+
+    /// Returns when all events up to this revision are published.
+    pub(super) async fn reached(&self, revision: Revision) {
+        loop {
+            // Made before looking: from here on it is told of every change, though it is not awaited yet.
+            let progress = self.progress.notified();
+            if self.published() >= revision {
+                return;
+            }
+            progress.await;
+        }
     }
 
     /// Lets go of the events that have aged, in all resources.

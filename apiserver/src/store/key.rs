@@ -121,6 +121,21 @@ impl Prefix {
         &self.0
     }
 
+    /// What a key of this part has after the prefix.
+    #[must_use]
+    pub fn rest<'a>(&self, key: &'a Key) -> &'a str {
+        key.0.strip_prefix(&*self.0).unwrap_or_default()
+    }
+
+    /// The first text that sorts after all keys of this part.
+    pub(super) fn end(&self) -> String {
+        // A slash is the only byte that ends a prefix, and `0` comes right after it.
+        match self.0.strip_suffix('/') {
+            Some(part) => format!("{part}0"),
+            None => format!("{}\0", self.0),
+        }
+    }
+
     pub(super) fn table(&self) -> &str {
         through_slash(&self.0, 2)
     }
@@ -156,6 +171,21 @@ mod tests {
         assert!(!Prefix::namespace("", "pods", "def").covers(&key));
         assert!(!Prefix::resource("", "pod").covers(&key));
         assert!(!Prefix::resource("apps", "pods").covers(&key));
+    }
+
+    #[test]
+    fn a_part_ends_after_its_last_key() {
+        let key = Key::new("", "pods", "default", "web");
+        for (prefix, rest) in [
+            (Prefix::resource("", "pods"), "default/web"),
+            (Prefix::namespace("", "pods", "default"), "web"),
+            (Prefix::object(&key), ""),
+        ] {
+            assert!(prefix.as_str() <= key.as_str() && key.as_str() < prefix.end().as_str());
+            assert_eq!(prefix.rest(&key), rest);
+        }
+        assert!(Prefix::namespace("", "pods", "default").end().as_str() < "/pods/default1/a");
+        assert!(Prefix::object(&key).end().as_str() < "/pods/default/web-1");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::entry::TooDeep;
 use super::hub::Hub;
 use super::objects::Objects;
 use super::writer::{COMMITS_WAITING_MAX, Commit, Disk, Request, Writer};
-use super::{Action, Change, CommitError, Entry, Key, Listing, Prefix, Store, WatchError, Watcher};
+use super::{Action, Change, CommitError, Entry, Key, Prefix, Store, Stretch, WatchError, Watcher};
 
 /// A store in this process.
 pub struct Local {
@@ -72,12 +72,16 @@ impl Store for Local {
         self.objects.get(key)
     }
 
-    fn list(&self, prefix: &Prefix) -> Listing {
-        self.objects.list(prefix)
+    fn stretch(&self, prefix: &Prefix, start: &str, most: usize) -> Stretch {
+        self.objects.stretch(prefix, start, most)
     }
 
     fn revision(&self) -> Revision {
         self.hub.published()
+    }
+
+    async fn reached(&self, revision: Revision) {
+        self.hub.reached(revision).await;
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Arc<Entry>>, CommitError> {

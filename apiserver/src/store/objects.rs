@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use coracle_api::revision::Revision;
 
 use super::entry::State;
-use super::{Entry, Event, Key, Listing, Prefix};
+use super::{Entry, Event, Key, Prefix, Stretch};
 
 /// All objects as they are now.
 pub(super) struct Objects(RwLock<Current>);
@@ -37,14 +37,15 @@ impl Objects {
         current.tables.get(key.table())?.get(key).cloned()
     }
 
-    /// The objects under `prefix`.
-    pub(super) fn list(&self, prefix: &Prefix) -> Listing {
+    /// See [`Store::stretch`](super::Store::stretch). Touches what it gives, and counts the rest.
+    pub(super) fn stretch(&self, prefix: &Prefix, start: &str, most: usize) -> Stretch {
+        let (first, end) = (format!("{}{start}", prefix.as_str()), prefix.end());
         let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let table = current.tables.get(prefix.table());
-        let rows = table.into_iter().flat_map(|table| table.range::<str, _>(from));
-        let covered = rows.take_while(|(key, _)| prefix.covers(key));
-        Listing { revision: current.revision, entries: covered.map(|(_, entry)| Arc::clone(entry)).collect() }
+        let bounds = (Bound::Included(first.as_str()), Bound::Excluded(end.as_str()));
+        let table = current.tables.get(prefix.table()).filter(|_| first < end);
+        let mut rows = table.into_iter().flat_map(|table| table.range::<str, _>(bounds));
+        let entries = rows.by_ref().take(most).map(|(_, entry)| Arc::clone(entry)).collect();
+        Stretch { revision: current.revision, entries, left: rows.count() }
     }
 
     /// Makes these events true, and publishes them before anybody can read the objects again.

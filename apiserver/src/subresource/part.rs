@@ -11,7 +11,7 @@ use crate::verbs::{get, patch, update};
 /// Reads or writes the part.
 pub(super) async fn perform(verb: Verb, call: &Call, part: Part) -> Answer {
     match verb {
-        Verb::Get => get::get(call),
+        Verb::Get => get::get(call).await,
         Verb::Update => update::replace(call, part).await,
         Verb::Patch => patch::patch_part(call, part).await,
         Verb::List | Verb::Watch | Verb::Create | Verb::Delete | Verb::DeleteCollection => {

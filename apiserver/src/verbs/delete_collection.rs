@@ -13,10 +13,11 @@ use crate::store::Entry;
 
 /// Deletes what the path and the selectors name. Objects that went meanwhile are no failure.
 pub(crate) async fn delete_collection(call: &Call) -> Answer {
+    let wanted = call.wanted()?;
     let body = body::options(&call.body, &call.headers, "DeleteOptions")?;
     let options = parse(&call.query, body.as_ref())?;
     let selected = crate::options::list::parse(&call.query, &call.row, Use::List)?;
-    let page = list::page(call, &selected)?;
+    let page = list::page(call, &selected).await?;
     let mut deleted: Vec<Arc<Entry>> = Vec::with_capacity(page.entries.len());
     for entry in page.entries {
         let place = crate::request::ResourcePath {
@@ -38,5 +39,5 @@ pub(crate) async fn delete_collection(call: &Call) -> Answer {
             Err(refused) => return Err(refused),
         }
     }
-    list::render(call, Page { entries: deleted, ..page })
+    list::render(call, wanted, Page { entries: deleted, ..page })
 }

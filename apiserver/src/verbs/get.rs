@@ -8,9 +8,9 @@ use crate::options::list::resource_version;
 use crate::request::parameter;
 
 /// Shows the object that the path names.
-pub(crate) fn get(call: &Call) -> Answer {
+pub(crate) async fn get(call: &Call) -> Answer {
     if let Some(version) = parameter(&call.query, "resourceVersion").filter(|v| !v.is_empty()) {
-        call.reached(resource_version(&version)?)?;
+        call.reached(resource_version(&version)?).await?;
     }
     let entry = call.existing()?;
     call.show(StatusCode::OK, &Shown::Entry(&entry))

@@ -1,22 +1,21 @@
 //! Reading a collection: consistent at one revision, in pages, streamed out of the stored bytes.
 //!
-//! Nothing is parsed unless a field selector or another shape than the objects themselves asks for it.
+//! Only what is sent is touched, unless something is selected; nothing is parsed but for a Table's cells.
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use coracle_api::failure::Failure;
 use coracle_api::revision::Revision;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::members::Members;
 use super::{history, selection};
-use crate::answer::{self, Answer, Encoding, Form, Refused, shape};
+use crate::answer::{self, Answer, Encoding, Form, Refused, Wanted, shape};
 use crate::machine::Call;
 use crate::options::list::{Continue, From, ListOptions, Use, parse, token};
 use crate::registry::Row;
-use crate::store::{Entry, Key, Listing, WatchError};
+use crate::store::{Entry, Key, Prefix, Stretch, WatchError};
 
 /// A list is sent in pieces of about this size: large enough for few writes, small enough not to hold a second copy
 /// of a large list.
@@ -35,110 +34,134 @@ pub(crate) struct Page {
 }
 
 /// Shows the collection that the path names.
-pub(crate) fn list(call: &Call) -> Answer {
+pub(crate) async fn list(call: &Call) -> Answer {
+    let wanted = call.wanted()?;
     let options = parse(&call.query, &call.row, Use::List)?;
-    let page = page(call, &options)?;
-    render(call, page)
+    let page = page(call, &options).await?;
+    render(call, wanted, page)
 }
 
 /// The page that the options name.
-pub(crate) fn page(call: &Call, options: &ListOptions) -> Result<Page, Refused> {
-    let Listing { revision, mut entries } = listing(call, options)?;
-    if let Some(Continue { after, .. }) = &options.continue_ {
-        let start = entries.partition_point(|entry| !place(entry.key()).gt(after.bytes()));
-        entries.drain(..start.min(entries.len()));
+pub(crate) async fn page(call: &Call, options: &ListOptions) -> Result<Page, Refused> {
+    if let From::NotOlderThan(revision) = options.from {
+        call.reached(revision).await?;
     }
-    if !options.selects_all() {
-        entries.retain(|entry| selection::selects(options, entry));
-    }
+    let prefix = call.prefix();
     let limit = match (options.from, &options.continue_) {
         (From::Any, None) => None,
         _ => options.limit,
     };
-    let mut page = Page { revision, entries, next: None, remaining: None };
-    if let Some(limit) = limit.filter(|limit| *limit < page.entries.len()) {
-        let left = page.entries.len() - limit;
-        page.entries.truncate(limit);
-        page.remaining = options.selects_all().then_some(left);
-        page.next = page.entries.last().map(|last| {
-            let after = place(last.key()).collect::<Vec<u8>>();
-            token(&Continue { revision: Some(revision), after: String::from_utf8_lossy(&after).into_owned() })
-        });
+    let most = limit.filter(|_| options.selects_all()).unwrap_or(usize::MAX);
+    let Stretch { revision, mut entries, left } = stretch(call, options, &prefix, most)?;
+    let mut page = Page { revision, entries: Vec::new(), next: None, remaining: None };
+    let more = if options.selects_all() {
+        page.remaining = Some(left).filter(|left| *left > 0);
+        left > 0
+    } else {
+        select(&mut entries, options, limit) == More::Unread
+    };
+    page.entries = entries;
+    if let Some(last) = page.entries.last().filter(|_| more) {
+        let start = format!("{}\0", prefix.rest(last.key()));
+        page.next = Some(token(&Continue { revision: Some(revision), start }));
     }
     Ok(page)
 }
 
-/// `namespace/name`, by which lists are in order.
-fn place(key: &Key) -> impl Iterator<Item = u8> + '_ {
-    key.namespace().bytes().chain(std::iter::once(b'/')).chain(key.name().bytes())
+/// Whether objects were left unread because there were enough.
+#[derive(PartialEq, Eq)]
+enum More {
+    Unread,
+    Nothing,
 }
 
-fn listing(call: &Call, options: &ListOptions) -> Result<Listing, Refused> {
-    let (seen, prefix) = (call.store(), call.prefix());
-    let store = &*seen;
-    if let Some(Continue { revision: Some(revision), after }) = &options.continue_ {
-        return history::list_at(store, &prefix, *revision).map_err(|error| expired(error, after));
+/// Keeps what is selected, until there is enough. As upstream, it does not look whether more would be selected.
+fn select(entries: &mut Vec<Arc<Entry>>, options: &ListOptions, limit: Option<usize>) -> More {
+    let limit = limit.unwrap_or(usize::MAX);
+    let mut selected = Vec::new();
+    let mut read = 0;
+    for entry in entries.iter() {
+        if selected.len() == limit {
+            break;
+        }
+        read += 1;
+        if selection::selects(options, entry) {
+            selected.push(Arc::clone(entry));
+        }
     }
-    match options.from {
-        From::Exact(revision) => {
-            if revision > store.revision() {
-                return Err(Refused::unclassified("required revision is a future revision"));
-            }
-            history::list_at(store, &prefix, revision).map_err(Into::into)
+    let more = if read < entries.len() { More::Unread } else { More::Nothing };
+    *entries = selected;
+    more
+}
+
+fn stretch(call: &Call, options: &ListOptions, prefix: &Prefix, most: usize) -> Result<Stretch, Refused> {
+    let seen = call.store();
+    let store = &*seen;
+    let start = options.continue_.as_ref().map_or("", |continue_| continue_.start.as_str());
+    if let Some(Continue { revision: Some(revision), .. }) = &options.continue_ {
+        return history::stretch_at(store, prefix, start, most, *revision).map_err(|error| lost_page(error, start));
+    }
+    if let (From::Exact(revision), None) = (options.from, &options.continue_) {
+        if revision > store.revision() {
+            return Err(Refused::unclassified("etcdserver: mvcc: required revision is a future revision"));
         }
-        From::NotOlderThan(revision) => {
-            call.reached(revision)?;
-            Ok(store.list(&prefix))
-        }
-        From::Newest | From::Any => match single(call, options) {
-            Some(key) => Ok(Listing { revision: store.revision(), entries: store.get(&key).into_iter().collect() }),
-            None => Ok(store.list(&prefix)),
-        },
+        return history::stretch_at(store, prefix, start, most, revision).map_err(lost_list);
+    }
+    match single(call, options) {
+        Some(key) => Ok(store.stretch(&Prefix::object(&key), "", most)),
+        None => Ok(store.stretch(prefix, start, most)),
     }
 }
 
 /// The key of the one object that can be selected, if the options name it.
 fn single(call: &Call, options: &ListOptions) -> Option<Key> {
     let in_one_place = !call.path.namespace.is_empty() || call.row.scope == crate::registry::Scope::Cluster;
-    options.single_name().filter(|_| in_one_place).map(|name| call.key(name))
+    options.single_name().filter(|_| in_one_place && options.continue_.is_none()).map(|name| call.key(name))
+}
+
+/// The history of a list is gone.
+fn lost_list(error: WatchError) -> Refused {
+    match error {
+        WatchError::Stopped => error.into(),
+        WatchError::Expired { .. } => {
+            Failure::Expired("The resourceVersion for the provided list is too old.".to_owned()).into()
+        }
+    }
 }
 
 /// The history of a page is gone: the client may go on with the newest state, or begin again.
-fn expired(error: WatchError, after: &str) -> Refused {
+fn lost_page(error: WatchError, start: &str) -> Refused {
     match error {
         WatchError::Stopped => error.into(),
         WatchError::Expired { .. } => {
             let why = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
-            let go_on = token(&Continue { revision: None, after: after.to_owned() });
+            let go_on = token(&Continue { revision: None, start: start.to_owned() });
             Refused::from(Failure::Expired(why.to_owned())).continued(go_on)
         }
     }
 }
 
 /// Shows a page as the client wants it.
-pub(crate) fn render(call: &Call, page: Page) -> Answer {
+pub(crate) fn render(call: &Call, wanted: Wanted, page: Page) -> Answer {
     let row = &call.row;
-    let wanted = call.wanted()?;
-    let meta = list_meta(&page);
-    let values = || page.entries.iter().map(|e| e.value()).collect::<Vec<Value>>();
-    let whole = match wanted.form {
-        Form::Object if wanted.encoding == Encoding::Json => {
-            return Ok(answer::json(StatusCode::OK, axum::body::Body::from_stream(stream(row, &meta, page.entries))));
+    if wanted.form == Form::Metadata {
+        let name = shape::type_name(row, &row.list_kind());
+        let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({name})");
+        return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
+    }
+    let head = shape::list_head(row, wanted, &list_meta(&page));
+    let mut pieces = pieces(Arc::clone(row), wanted, head, page.entries);
+    match wanted.encoding {
+        Encoding::Json => {
+            let body = futures::stream::iter(pieces.map(Ok::<Bytes, std::convert::Infallible>));
+            Ok(answer::json(StatusCode::OK, axum::body::Body::from_stream(body)))
         }
-        Form::Object => json!({"kind": row.list_kind(), "apiVersion": row.api_version(), "metadata": meta,
-            "items": values()}),
-        Form::MetadataList => shape::metadata_list(meta, values().iter()),
-        Form::Table(include) => {
-            let now = coracle_api::clock::now();
-            shape::table(row, meta, values().iter(), include, shape::Columns::Stated, now)
+        Encoding::Pretty | Encoding::Yaml => {
+            let mut whole = Vec::new();
+            pieces.by_ref().for_each(|piece| whole.extend_from_slice(&piece));
+            Ok(answer::encoded(StatusCode::OK, whole.into(), wanted.encoding))
         }
-        Form::Metadata => {
-            let name = shape::type_name(row, &row.list_kind());
-            let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({name})");
-            return Err(Refused::from(Failure::NotAcceptable(String::new())).saying(why));
-        }
-    };
-    Ok(answer::value(StatusCode::OK, &whole, wanted.encoding))
+    }
 }
 
 fn list_meta(page: &Page) -> Value {
@@ -153,50 +176,32 @@ fn list_meta(page: &Page) -> Value {
     meta
 }
 
-type Chunk = Result<Bytes, std::convert::Infallible>;
-
 /// The list in pieces, made as they are sent.
-fn stream(row: &Row, meta: &Value, entries: Vec<Arc<Entry>>) -> impl futures::Stream<Item = Chunk> + Send + 'static {
-    let head =
-        format!(r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#, row.list_kind(), row.api_version());
+fn pieces(row: Arc<Row>, wanted: Wanted, head: String, entries: Vec<Arc<Entry>>) -> impl Iterator<Item = Bytes> + Send {
+    let now = coracle_api::clock::now();
     let mut entries = entries.into_iter().peekable();
-    let mut first = Some(head);
+    let mut head = Some(head);
     let mut done = false;
-    futures::stream::iter(std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         if done {
             return None;
         }
-        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES.min(4096));
-        if let Some(head) = first.take() {
-            chunk.put_slice(head.as_bytes());
+        let likely = entries.peek().map_or(0, |entry| entry.bytes().len());
+        let mut piece = Vec::with_capacity(CHUNK_BYTES.min(likely.saturating_mul(entries.len())) + CHUNK_BYTES / 8);
+        if let Some(head) = head.take() {
+            piece.extend_from_slice(head.as_bytes());
         }
-        while chunk.len() < CHUNK_BYTES {
+        while piece.len() < CHUNK_BYTES {
             let Some(entry) = entries.next() else {
-                chunk.put_slice(b"]}\n");
+                piece.extend_from_slice(b"]}\n");
                 done = true;
                 break;
             };
-            put_item(&mut chunk, entry.bytes());
+            shape::put_item(&mut piece, &row, wanted, entry.bytes(), now);
             if entries.peek().is_some() {
-                chunk.put_u8(b',');
+                piece.push(b',');
             }
         }
-        Some(Ok(chunk.freeze()))
-    }))
-}
-
-/// An object without its `apiVersion` and `kind`, which a list says once and its items do not repeat.
-fn put_item(chunk: &mut BytesMut, item: &Bytes) {
-    let mut kept_to = 0;
-    for member in Members::of(item) {
-        if member.is(b"apiVersion") || member.is(b"kind") {
-            chunk.put_slice(item.get(kept_to..member.start).unwrap_or_default());
-            kept_to = member.end;
-        }
-        // Members are in order: those that come after say no more of this.
-        if member.is(b"kind") {
-            break;
-        }
-    }
-    chunk.put_slice(item.get(kept_to..).unwrap_or_default());
+        Some(piece.into())
+    })
 }

@@ -1,4 +1,4 @@
-//! Whether an object is selected: by labels without parsing it, by other fields only if asked.
+//! Whether an object is selected: by its labels, its key and its fields, without parsing it.
 
 use coracle_api::selector::{FieldRelation, FieldRequirement};
 
@@ -18,10 +18,9 @@ pub(crate) fn selects(options: &ListOptions, entry: &Entry) -> bool {
     if !options.labels.is_everything() && !options.labels.matches_with(|label| labels.get(label)) {
         return false;
     }
-    let mut parsed = None;
     options.fields.iter().all(|f| match by_key(f) {
         Some(value) => holds(f, value),
-        None => holds(f, &fields::value(parsed.get_or_insert_with(|| entry.value()), &f.path)),
+        None => holds(f, &fields::text(entry.bytes(), &f.path)),
     })
 }
 

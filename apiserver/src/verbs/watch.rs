@@ -1,51 +1,44 @@
 //! Following a collection: what is there, then what happens, as one JSON line an event.
 //!
 //! Invariant: a client that reads on misses nothing and sees nothing twice; one that cannot be served so is told 410.
-//! Large objects are sent out of the stored bytes; nothing is parsed unless a field selector or another shape asks for it.
+//! What waits for a client that does not read is bounded; the rest stays in the history that all watchers share.
 
-use std::collections::VecDeque;
+mod lines;
+
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use coracle_api::revision::Revision;
 use http::StatusCode;
-use serde_json::{Value, json};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use self::lines::{Lines, Told};
 use super::selection;
-use crate::answer::{self, Answer, Form, Refused, Wanted, shape};
+use crate::answer::{self, Answer, Refused};
 use crate::machine::Call;
-use crate::object;
 use crate::options::list::{Bookmarks, From, InitialEvents, ListOptions, Use, parse};
-use crate::registry::{Row, Scope};
+use crate::registry::Scope;
 use crate::store::{Entry, Event, Happened, Prefix, Store, WatchError, Watcher};
 
 /// How often a quiet watch tells how far it has come: upstream's interval.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a watch lasts if the client does not say: upstream ends them after 30 to 60 minutes, so that clients
-/// spread over servers anew.
-const LASTS: Duration = Duration::from_secs(45 * 60);
+/// How long a watch lasts at least if the client does not say; at most twice as long. Upstream's bounds, which spread
+/// the return of clients over time and servers.
+const LASTS_AT_LEAST: Duration = Duration::from_secs(30 * 60);
 
 /// So many events are put together before they are sent, if they are there already.
 const EVENTS_AT_ONCE: usize = 64;
 
-/// What ends the line of an event.
-const LINE_END: &[u8] = b"}\n";
-
-/// Objects from this size on are sent to all watchers out of the same bytes; smaller ones are copied, which costs less
-/// than the three pieces that sharing takes.
-const SHARED_BYTES_MIN: usize = 16 * 1024;
-
-/// The annotation of the bookmark after the first objects that holds an empty list of the kind.
-const BLUEPRINT: &str = "kubernetes.io/initial-events-list-blueprint";
+/// So many bytes are put together at most, but for the last event: what a client that stopped reading holds.
+const BYTES_AT_ONCE: usize = 64 * 1024;
 
 /// Follows what the path names.
-pub(crate) fn watch(call: &Call) -> Answer {
+pub(crate) async fn watch(call: &Call) -> Answer {
     let mut options = parse(&call.query, &call.row, Use::Watch)?;
     let wanted = call.wanted()?;
     if !call.path.name.is_empty() {
@@ -60,20 +53,30 @@ pub(crate) fn watch(call: &Call) -> Answer {
         options.fields.push(named);
     }
     let prefix = prefix(call, &options);
-    let mut following = Following {
-        row: Arc::clone(&call.row),
-        wanted,
-        columns: shape::Columns::Stated,
-        ready: VecDeque::new(),
-        watcher: None,
-        ends: Instant::now() + options.timeout.unwrap_or(LASTS),
-        bookmark: Instant::now() + BOOKMARK_INTERVAL,
-        stopping: call.machine.stopping.clone(),
+    let mut lines = Lines::new(Arc::clone(&call.row), wanted);
+    let begun = match reached(call, &options).await {
+        Ok(()) => begin(&*call.store(), &prefix, &options).map_err(Refused::from),
+        Err(refused) => Err(refused),
+    };
+    let source = match begun {
+        Ok(source) => source,
+        Err(refused) => {
+            // The request itself was fine: what follows from it is told as what follows.
+            lines.tell_failure(&refused);
+            Source { initial: Vec::new().into_iter(), initial_end: None, watcher: None }
+        }
+    };
+    let now = Instant::now();
+    let ends = now + options.timeout.unwrap_or_else(lasts);
+    let bookmark = now + BOOKMARK_INTERVAL;
+    let following = Following {
+        lines,
+        source,
+        ends,
+        alarm: Box::pin(tokio::time::sleep_until(ends.min(bookmark))),
+        stopping: Box::pin(call.machine.stopping.clone().cancelled_owned()),
         options,
     };
-    if let Err(error) = following.begin(&*call.store(), &prefix) {
-        following.fail(error);
-    }
     let lines = futures::stream::unfold(following, |mut following| async move {
         following.next().await.map(|line| (Ok::<Bytes, Infallible>(line), following))
     });
@@ -88,100 +91,98 @@ fn prefix(call: &Call, options: &ListOptions) -> Prefix {
     }
 }
 
+/// Waits for the revision that what is there must have at least.
+async fn reached(call: &Call, options: &ListOptions) -> Result<(), Refused> {
+    match (options.initial, options.from) {
+        (InitialEvents::Sent, From::NotOlderThan(revision) | From::Exact(revision)) => call.reached(revision).await,
+        _ => Ok(()),
+    }
+}
+
+fn lasts() -> Duration {
+    let spread = getrandom::u32().unwrap_or_default();
+    LASTS_AT_LEAST + LASTS_AT_LEAST.mul_f64(f64::from(spread) / f64::from(u32::MAX))
+}
+
+fn begin(store: &dyn Store, prefix: &Prefix, options: &ListOptions) -> Result<Source, WatchError> {
+    let from_here = matches!(options.from, From::Newest | From::Any);
+    let with_objects = match options.initial {
+        InitialEvents::ByRevision => from_here,
+        InitialEvents::Sent => true,
+        InitialEvents::Left => false,
+    };
+    let (mut initial, mut initial_end) = (Vec::new(), None);
+    let from = match options.from {
+        _ if with_objects => {
+            let listing = store.list(prefix);
+            initial = listing.entries;
+            if options.initial == InitialEvents::Sent && options.bookmarks == Bookmarks::Sent {
+                initial_end = Some(listing.revision);
+            }
+            listing.revision
+        }
+        From::NotOlderThan(revision) | From::Exact(revision) => revision,
+        From::Newest | From::Any => store.revision(),
+    };
+    let watcher = Some(store.watch(prefix, from)?);
+    Ok(Source { initial: initial.into_iter(), initial_end, watcher })
+}
+
+/// What there is to be told.
+struct Source {
+    /// What is there, and not told yet.
+    initial: std::vec::IntoIter<Arc<Entry>>,
+    /// The revision of what is there, if its end is told.
+    initial_end: Option<Revision>,
+    /// What happens after that; nothing when the watch is over.
+    watcher: Option<Watcher>,
+}
+
 /// A watch on its way to a client.
 struct Following {
-    row: Arc<Row>,
     options: ListOptions,
-    wanted: Wanted,
-    columns: shape::Columns,
-    ready: VecDeque<Bytes>,
-    watcher: Option<Watcher>,
+    lines: Lines,
+    source: Source,
     ends: Instant,
-    bookmark: Instant,
-    stopping: CancellationToken,
-}
-
-/// What is told about an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Added,
-    Modified,
-    Deleted,
-}
-
-impl Told {
-    const fn line_head(self) -> &'static [u8] {
-        match self {
-            Self::Added => br#"{"type":"ADDED","object":"#,
-            Self::Modified => br#"{"type":"MODIFIED","object":"#,
-            Self::Deleted => br#"{"type":"DELETED","object":"#,
-        }
-    }
+    /// Rings when it is time for a bookmark, and when the watch ends.
+    alarm: Pin<Box<Sleep>>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Following {
-    fn begin(&mut self, store: &dyn Store, prefix: &Prefix) -> Result<(), WatchError> {
-        let from_here = matches!(self.options.from, From::Newest | From::Any);
-        let with_objects = match self.options.initial {
-            InitialEvents::ByRevision => from_here,
-            InitialEvents::Sent => true,
-            InitialEvents::Left => false,
-        };
-        let from = match self.options.from {
-            From::NotOlderThan(revision) | From::Exact(revision) if !with_objects => revision,
-            _ if with_objects => {
-                let listing = store.list(prefix);
-                for entry in listing.entries {
-                    if selection::selects(&self.options, &entry) {
-                        self.tell(Told::Added, &entry);
-                    }
-                }
-                if self.options.initial == InitialEvents::Sent && self.options.bookmarks == Bookmarks::Sent {
-                    let mut annotations = json!({"k8s.io/initial-events-end": "true"});
-                    if self.wanted.form == Form::Object {
-                        let blueprint = STANDARD.encode(self.blueprint());
-                        object::map_mut(&mut annotations).insert(BLUEPRINT.to_owned(), blueprint.into());
-                    }
-                    let end = self.bookmark_line(&listing.revision.to_string(), Some(annotations));
-                    self.ready.push_back(end);
-                }
-                listing.revision
-            }
-            _ => store.revision(),
-        };
-        self.watcher = Some(store.watch(prefix, from)?);
-        Ok(())
-    }
-
-    /// An empty list of the kind, from which a client makes the list that it would have got.
-    fn blueprint(&self) -> String {
-        let (kind, version) = (self.row.list_kind(), self.row.api_version());
-        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{}},\"items\":null}}\n")
-    }
-
     /// The next bytes to send; nothing when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Some(line);
+            self.tell_initial();
+            if let Some(piece) = self.lines.pop() {
+                return Some(piece);
             }
-            let bookmarks = self.options.bookmarks == Bookmarks::Sent;
-            let watcher = self.watcher.as_mut()?;
+            let watcher = self.source.watcher.as_mut()?;
             tokio::select! {
                 biased;
-                () = self.stopping.cancelled() => return None,
+                () = &mut self.stopping => return None,
+                // Before the events, of which there may always be more.
+                () = &mut self.alarm => self.ring(),
                 event = watcher.next() => match event {
                     Ok(event) => self.take(&event),
                     Err(error) => self.fail(error),
                 },
-                () = tokio::time::sleep_until(self.bookmark), if bookmarks => self.tell_progress(),
-                () = tokio::time::sleep_until(self.ends) => {
-                    if bookmarks {
-                        self.tell_progress();
-                    }
-                    self.watcher = None;
-                }
             }
+        }
+    }
+
+    /// Tells some of what is there, and at last that this was all.
+    fn tell_initial(&mut self) {
+        while self.lines.bytes() < BYTES_AT_ONCE {
+            let Some(entry) = self.source.initial.next() else { break };
+            if selection::selects(&self.options, &entry) {
+                self.lines.tell(Told::Added, entry.bytes());
+            }
+        }
+        if self.source.initial.len() == 0
+            && let Some(revision) = self.source.initial_end.take()
+        {
+            self.lines.tell_initial_end(revision);
         }
     }
 
@@ -189,7 +190,9 @@ impl Following {
     fn take(&mut self, event: &Event) {
         self.tell_event(event);
         for _ in 1..EVENTS_AT_ONCE {
-            let Some(watcher) = self.watcher.as_mut() else { return };
+            let Some(watcher) = self.source.watcher.as_mut().filter(|_| self.lines.bytes() < BYTES_AT_ONCE) else {
+                return;
+            };
             match watcher.try_next() {
                 Ok(Some(event)) => self.tell_event(&event),
                 Ok(None) => return,
@@ -199,111 +202,125 @@ impl Following {
     }
 
     fn tell_event(&mut self, event: &Event) {
-        if self.options.selects_all() {
-            let told = match &event.happened {
-                Happened::Added => Told::Added,
-                Happened::Modified(_) => Told::Modified,
-                Happened::Deleted(_) => Told::Deleted,
-            };
-            return self.tell(told, &event.entry);
-        }
-        let selects = |entry: &Entry| selection::selects(&self.options, entry);
-        match &event.happened {
-            Happened::Added if selects(&event.entry) => self.tell(Told::Added, &event.entry),
-            Happened::Deleted(before) if selects(before) => self.tell(Told::Deleted, &event.entry),
-            Happened::Added | Happened::Deleted(_) => {}
-            Happened::Modified(before) => match (selects(before), selects(&event.entry)) {
-                (true, true) => self.tell(Told::Modified, &event.entry),
-                (false, true) => self.tell(Told::Added, &event.entry),
-                (true, false) => self.tell_left(before, &event.entry),
-                (false, false) => {}
-            },
+        if let Some((told, object)) = told(&self.options, event) {
+            self.lines.tell(told, &object);
         }
     }
 
-    /// An object is selected no more: its last selected state, with the revision at which it left.
-    fn tell_left(&mut self, before: &Entry, after: &Entry) {
-        let mut object = before.value();
-        object::set(&mut object, "resourceVersion", after.revision().to_string());
-        self.tell_value(Told::Deleted, &object);
-    }
-
-    fn tell(&mut self, told: Told, entry: &Entry) {
-        match self.wanted.form {
-            Form::Object => self.push(told, entry.bytes().clone()),
-            Form::Table(_) | Form::Metadata | Form::MetadataList => self.tell_value(told, &entry.value()),
-        }
-    }
-
-    fn tell_value(&mut self, told: Told, object: &Value) {
-        let shown = self.shape(object);
-        self.push(told, shown.to_string().into());
-    }
-
-    fn shape(&mut self, object: &Value) -> Value {
-        match self.wanted.form {
-            Form::Object => object.clone(),
-            Form::Metadata | Form::MetadataList => shape::metadata(object),
-            Form::Table(include) => {
-                let meta = json!({"resourceVersion": object::text(object, "resourceVersion")});
-                let columns = std::mem::replace(&mut self.columns, shape::Columns::Known);
-                let now = coracle_api::clock::now();
-                shape::table(&self.row, meta, std::iter::once(object), include, columns, now)
+    /// It is time for a bookmark, or for the end.
+    fn ring(&mut self) {
+        let now = Instant::now();
+        if let Some(watcher) = self.source.watcher.as_mut().filter(|_| self.options.bookmarks == Bookmarks::Sent) {
+            match watcher.progress() {
+                Ok(revision) => self.lines.tell_progress(revision),
+                Err(error) => self.fail(error),
             }
         }
-    }
-
-    fn push(&mut self, told: Told, object: Bytes) {
-        if object.len() < SHARED_BYTES_MIN {
-            self.ready.push_back(line(told.line_head(), &object));
-            return;
+        if now >= self.ends {
+            self.source.watcher = None;
         }
-        self.ready.extend([Bytes::from_static(told.line_head()), object, Bytes::from_static(LINE_END)]);
-    }
-
-    fn tell_progress(&mut self) {
-        self.bookmark = Instant::now() + BOOKMARK_INTERVAL;
-        let Some(watcher) = self.watcher.as_mut() else { return };
-        match watcher.progress() {
-            Ok(revision) => {
-                let line = self.bookmark_line(&revision.to_string(), None);
-                self.ready.push_back(line);
-            }
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn bookmark_line(&mut self, revision: &str, annotations: Option<Value>) -> Bytes {
-        let mut meta = json!({"resourceVersion": revision, "creationTimestamp": null});
-        if let Some(annotations) = annotations {
-            object::map_mut(&mut meta).insert("annotations".to_owned(), annotations);
-        }
-        let object = match self.wanted.form {
-            Form::Table(_) => {
-                let object = json!({"metadata": meta});
-                let meta = json!({"resourceVersion": revision});
-                let row = json!({"cells": [], "object": shape::metadata(&object)});
-                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
-                    "columnDefinitions": null, "rows": [row]})
-            }
-            Form::Metadata | Form::MetadataList => shape::metadata(&json!({"metadata": meta})),
-            Form::Object => {
-                json!({"kind": self.row.kind, "apiVersion": self.row.api_version(), "metadata": meta})
-            }
-        };
-        line(br#"{"type":"BOOKMARK","object":"#, object.to_string().as_bytes())
+        self.alarm.as_mut().reset(self.ends.min(now + BOOKMARK_INTERVAL));
     }
 
     /// Tells the client why the watch ends.
     fn fail(&mut self, error: WatchError) {
-        self.watcher = None;
+        self.source.watcher = None;
         if matches!(error, WatchError::Expired { .. }) {
-            let status = Refused::from(error).json().to_string();
-            self.ready.push_back(line(br#"{"type":"ERROR","object":"#, status.as_bytes()));
+            self.lines.tell_failure(&error.into());
         }
     }
 }
 
-fn line(head: &[u8], object: &[u8]) -> Bytes {
-    [head, object, LINE_END].concat().into()
+/// What an event means to a watcher that selects: objects come into a selection and go out of it.
+fn told(options: &ListOptions, event: &Event) -> Option<(Told, Bytes)> {
+    let selects = |entry: &Entry| options.selects_all() || selection::selects(options, entry);
+    let object = || event.entry.bytes().clone();
+    match &event.happened {
+        Happened::Added => selects(&event.entry).then(|| (Told::Added, object())),
+        Happened::Deleted(before) => selects(before).then(|| (Told::Deleted, object())),
+        Happened::Modified(before) => match (selects(before), selects(&event.entry)) {
+            (true, true) => Some((Told::Modified, object())),
+            (false, true) => Some((Told::Added, object())),
+            // Its last selected state, with the revision at which it left.
+            (true, false) => Some((Told::Deleted, before.restamped(event.revision()).bytes().clone())),
+            (false, false) => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::admit::Admitted;
+    use crate::registry::Registry;
+    use crate::store::{Action, Change, Durability, Encoded, Expect, Key, Local, memory};
+
+    /// Gives the object this label and this phase, or takes it away.
+    async fn write(store: &Local, (name, label, phase, ends): (u8, u8, u8, bool)) {
+        let key = Key::new("", "pods", "default", &format!("p{name}"));
+        let current = store.get(&key);
+        let expect = current.as_ref().map_or(Expect::Absent, |entry| Expect::At(entry.revision()));
+        let object = json!({"metadata": {"name": key.name(), "labels": {"l": label.to_string()}},
+            "status": {"phase": phase.to_string()}});
+        let action = match current {
+            Some(_) if ends => Action::Delete,
+            _ => Action::Put(Encoded::new(&Admitted::for_tests(object))),
+        };
+        store.commit(vec![Change { key, expect, action, durability: Durability::Volatile }]).await.unwrap();
+    }
+
+    type State = BTreeMap<String, Value>;
+
+    fn selected(store: &Local, prefix: &Prefix, options: &ListOptions) -> (Revision, State) {
+        let listing = store.list(prefix);
+        let entries = listing.entries.into_iter().filter(|entry| selection::selects(options, entry));
+        (listing.revision, entries.map(|entry| (entry.key().name().to_owned(), entry.value())).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_list_and_what_is_told_after_it_make_the_next_list(
+            writes in prop::collection::vec((0_u8..4, 0_u8..2, 0_u8..2, any::<bool>()), 1..30), then in 0_usize..30,
+            query in prop::sample::select(vec![
+                "", "labelSelector=l%3D1", "labelSelector=l+notin+(1)", "fieldSelector=status.phase%3D1",
+                "fieldSelector=metadata.name%3Dp1", "fieldSelector=metadata.name!%3Dp1&labelSelector=l%3D0",
+            ]),
+        ) {
+            let pods = Registry::builtin().get("", "v1", "pods").unwrap();
+            let options = parse(query, &pods, Use::Watch).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (store, prefix) = (memory::open().unwrap(), Prefix::resource("", "pods"));
+                let (mut from, mut state) = selected(&store, &prefix, &options);
+                for (index, what) in writes.iter().enumerate() {
+                    if index == then {
+                        (from, state) = selected(&store, &prefix, &options);
+                    }
+                    write(&store, *what).await;
+                }
+                let mut watcher = store.watch(&prefix, from).unwrap();
+                let mut last = from;
+                while let Some(event) = watcher.try_next().unwrap() {
+                    let Some((what, object)) = told(&options, &event) else { continue };
+                    let object: Value = serde_json::from_slice(&object).unwrap();
+                    let revision = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                    assert!(revision > last, "revisions grow");
+                    last = revision;
+                    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                    let before = match what {
+                        Told::Deleted => state.remove(&name),
+                        Told::Added | Told::Modified => state.insert(name, object),
+                    };
+                    assert_eq!(before.is_some(), what != Told::Added, "it is told what the watcher can know");
+                }
+                assert_eq!(state, selected(&store, &prefix, &options).1);
+            });
+        }
+    }
 }

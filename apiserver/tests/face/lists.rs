@@ -1,6 +1,6 @@
 //! Collections: selected, in pages, as they were, and as Tables.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::server::{CONFIG_MAPS, Server};
 
@@ -104,6 +104,87 @@ async fn pages_are_of_one_moment_whatever_happens_between_them() {
 }
 
 #[tokio::test]
+async fn pages_of_a_selection_do_not_look_ahead() {
+    let server = five().await;
+    let pages = async |query: &str| {
+        let (mut pages, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = server.get(&format!("{CONFIG_MAPS}?{query}&continue={next}")).await;
+            assert!(page.json["metadata"].get("remainingItemCount").is_none());
+            pages.push(page.names().concat());
+            next = page.text("/metadata/continue").to_owned();
+            if next.is_empty() {
+                return pages;
+            }
+        }
+    };
+    assert_eq!(pages("limit=2&labelSelector=l%3D0").await, ["ac", "e"]);
+    assert_eq!(pages("limit=2&labelSelector=l%3D1").await, ["bd", ""]);
+    assert_eq!(pages("limit=1&fieldSelector=metadata.name%3De").await, ["e"]);
+    assert_eq!(pages("limit=9&labelSelector=l%3D1").await, ["bd"]);
+}
+
+#[tokio::test]
+async fn pages_go_on_across_namespaces_and_kinds_of_the_cluster() {
+    let server = five().await;
+    server.post("/api/v1/namespaces", &json!({"metadata": {"name": "default-1"}})).await;
+    let object = json!({"metadata": {"name": "a"}});
+    server.post("/api/v1/namespaces/default-1/configmaps", &object).await;
+    for (path, count) in [("/api/v1/configmaps?", 6), ("/api/v1/namespaces?", 2)] {
+        let whole = server.get(path).await;
+        let names: Vec<String> = whole.names().into_iter().map(str::to_owned).collect();
+        assert!(names.len() >= count);
+        let (mut paged, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = server.get(&format!("{path}limit=1&continue={next}")).await;
+            paged.extend(page.names().into_iter().map(str::to_owned));
+            let left = page.json["metadata"]["remainingItemCount"].as_u64().unwrap_or(0);
+            assert_eq!(u64::try_from(names.len() - paged.len()).unwrap(), left, "{path}");
+            next = page.text("/metadata/continue").to_owned();
+            if next.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(paged, names);
+    }
+}
+
+#[tokio::test]
+async fn a_page_whose_history_is_gone_can_be_gone_on_from_inconsistently() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Server::kept_in(dir).await;
+    for name in ["a", "b", "c"] {
+        first.config_map(name, "1").await;
+    }
+    let page = first.get(&format!("{CONFIG_MAPS}?limit=1")).await;
+    let (next, version) = (page.text("/metadata/continue"), page.text("/metadata/resourceVersion"));
+    first.config_map("d", "1").await;
+    let second = Server::kept_in(first.stop().await).await;
+    let refused = second.get(&format!("{CONFIG_MAPS}?limit=1&continue={next}")).await;
+    assert_eq!((refused.code, refused.text("/reason")), (410, "Expired"));
+    let go_on = refused.text("/metadata/continue");
+    let rest = second.get(&format!("{CONFIG_MAPS}?continue={go_on}")).await;
+    assert_eq!(rest.names(), ["b", "c", "d"]);
+    let exact = second.get(&format!("{CONFIG_MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")).await;
+    assert_eq!(exact.refusal(), (410, "The resourceVersion for the provided list is too old."));
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_at_a_revision_is_that_revisions() {
+    let server = five().await;
+    let then = server.get(CONFIG_MAPS).await.text("/metadata/resourceVersion").to_owned();
+    server.delete(&format!("{CONFIG_MAPS}/a")).await;
+    let check = async |query: &str, names: &[&str]| {
+        assert_eq!(server.get(&format!("{CONFIG_MAPS}?{query}")).await.names(), names, "{query}");
+    };
+    check(&format!("limit=2&resourceVersion={then}"), &["a", "b"]).await;
+    check(&format!("limit=2&resourceVersion={then}&resourceVersionMatch=NotOlderThan"), &["b", "c"]).await;
+    check("limit=2&resourceVersion=0", &["b", "c", "d", "e"]).await;
+    check(&format!("resourceVersion={then}"), &["b", "c", "d", "e"]).await;
+}
+
+#[tokio::test]
 async fn a_list_can_be_as_it_was() {
     let server = Server::new().await;
     let then = server.config_map("a", "1").await;
@@ -115,6 +196,44 @@ async fn a_list_can_be_as_it_was() {
     assert_eq!(server.get(&format!("{CONFIG_MAPS}?resourceVersion={version}")).await.names(), ["b"]);
     let future = server.get(&format!("{CONFIG_MAPS}?resourceVersion=999999999")).await;
     assert_eq!((future.code, future.text("/details/causes/0/reason")), (504, "ResourceVersionTooLarge"));
+}
+
+#[tokio::test]
+async fn tables_come_in_every_encoding_and_version() {
+    let server = five().await;
+    let check = async |accept: &str, query: &str| {
+        let answer = server.get_as(&format!("{CONFIG_MAPS}?{query}"), accept).await;
+        assert_eq!(answer.code, 200, "{accept}: {}", answer.json);
+        answer
+    };
+    let yaml = check("application/yaml;as=Table;v=v1;g=meta.k8s.io", "limit=1").await;
+    assert!(yaml.json.as_str().unwrap().contains("kind: Table"), "{}", yaml.json);
+    let list = check("application/yaml", "").await;
+    assert!(list.json.as_str().unwrap().contains("kind: ConfigMapList"), "{}", list.json);
+    let old = check("application/json;as=Table;v=v1beta1;g=meta.k8s.io", "").await;
+    assert_eq!(old.text("/apiVersion"), "meta.k8s.io/v1beta1");
+    assert_eq!(old.text("/rows/0/object/apiVersion"), "meta.k8s.io/v1beta1");
+    let several = "application/json;as=Table;v=v9;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io";
+    assert_eq!(check(several, "includeObject=None").await.json["rows"][0]["object"], Value::Null);
+    let whole = check("application/json;as=Table;v=v1;g=meta.k8s.io", "includeObject=Object").await;
+    assert_eq!(whole.text("/rows/4/object/kind"), "ConfigMap");
+    let page = check("application/json;as=Table;v=v1;g=meta.k8s.io", "limit=2").await;
+    assert_eq!(page.json["metadata"]["remainingItemCount"], 3);
+}
+
+#[tokio::test]
+async fn a_table_tells_which_pods_have_come_to_their_end() {
+    let server = Server::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    server.post(pods, &pod).await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    assert!(server.get_as(pods, table).await.json["rows"][0].get("conditions").is_none());
+    let ended = server.merge(&format!("{pods}/p/status"), &json!({"status": {"phase": "Failed"}})).await;
+    assert_eq!(ended.code, 200, "{}", ended.json);
+    let row = server.get_as(&format!("{pods}/p"), table).await.json["rows"][0].clone();
+    let condition = json!([{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}]);
+    assert_eq!(row["conditions"], condition);
 }
 
 #[tokio::test]

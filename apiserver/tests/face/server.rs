@@ -36,7 +36,7 @@ pub(crate) fn mounts() -> Mounts {
 pub(crate) struct Server {
     pub(crate) api: Apiserver,
     pub(crate) client: kube::Client,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Server {
@@ -51,7 +51,25 @@ impl Server {
         change(&mut config);
         let api = Apiserver::build(config, mounts()).await.unwrap();
         let client = api.client(Identity::admin());
-        Self { api, client, _dir: dir }
+        Self { api, client, dir: dir }
+    }
+
+    /// A server that keeps its objects in this directory.
+    pub(crate) async fn kept_in(dir: TempDir) -> Self {
+        let config = Config { secure_port: 0, ..Config::new(dir.path()) };
+        let api = Apiserver::build(config, mounts()).await.unwrap();
+        let client = api.client(Identity::admin());
+        Self { api, client, dir: dir }
+    }
+
+    /// Stops the server; gives its directory back.
+    pub(crate) async fn stop(self) -> TempDir {
+        let Self { api, client, dir } = self;
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        shutdown.cancel();
+        drop(client);
+        api.run(shutdown).await;
+        dir
     }
 
     /// Sends a request; gives the code and the answer, a text if it is no JSON.

@@ -61,6 +61,96 @@ async fn a_watch_can_begin_with_what_is_there() {
     assert_eq!(lines[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
 }
 
+/// The events of a watch that ends by itself.
+async fn events(server: &Server, path: &str, accept: &str) -> Vec<Value> {
+    let answer = server.get_as(path, accept).await;
+    assert_eq!(answer.code, 200, "{}", answer.json);
+    match &answer.json {
+        Value::String(lines) => lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        one => vec![one.clone()],
+    }
+}
+
+fn brief(events: &[Value]) -> Vec<String> {
+    let told = |e: &Value| {
+        format!("{} {}", e["type"].as_str().unwrap(), e["object"]["metadata"]["name"].as_str().unwrap_or("-"))
+    };
+    events.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_watch_that_cannot_begin_says_why_as_an_event() {
+    let server = Server::new().await;
+    let future = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999999";
+    let told = events(&server, &format!("{CONFIG_MAPS}?{future}"), "application/json").await;
+    assert_eq!((told.len(), &told[0]["type"]), (1, &json!("ERROR")));
+    assert_eq!(told[0]["object"]["code"], 504);
+    assert_eq!(told[0]["object"]["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+}
+
+#[tokio::test]
+async fn a_watch_from_the_future_waits_for_it() {
+    let server = Server::new().await;
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion=999999999");
+    assert_eq!(server.get(&path).await.json, json!(""));
+}
+
+#[tokio::test]
+async fn the_old_paths_of_watches_lead_to_the_same_watches() {
+    let server = Server::new().await;
+    server.config_map("a", "1").await;
+    server.config_map("b", "1").await;
+    for (path, expected) in [
+        ("/api/v1/watch/namespaces/default/configmaps/b", vec!["ADDED b"]),
+        ("/api/v1/watch/namespaces/default/configmaps", vec!["ADDED a", "ADDED b"]),
+        ("/api/v1/watch/configmaps", vec!["ADDED a", "ADDED b"]),
+        ("/api/v1/namespaces/default/configmaps", vec!["ADDED a", "ADDED b"]),
+    ] {
+        let told = events(&server, &format!("{path}?watch=1&timeoutSeconds=1"), "application/json").await;
+        assert_eq!(brief(&told), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn deleting_a_collection_is_told_object_by_object() {
+    let server = Server::new().await;
+    let from = server.config_map("a", "1").await.text("/metadata/resourceVersion").to_owned();
+    server.config_map("b", "1").await;
+    let deleted = server.delete(&format!("{CONFIG_MAPS}?labelSelector=l%3D1")).await;
+    assert_eq!(deleted.code, 200);
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={from}");
+    let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let told = events(&server, &path, metadata).await;
+    assert_eq!(brief(&told), ["ADDED b", "DELETED a", "DELETED b"]);
+    assert!(told.iter().all(|e| e["object"]["kind"] == "PartialObjectMetadata" && e["object"].get("data").is_none()));
+    let version = |e: &Value| e["object"]["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(version(&told[0]) < version(&told[1]) && version(&told[1]) < version(&told[2]));
+}
+
+#[tokio::test]
+async fn an_object_that_leaves_a_selection_is_told_as_it_was() {
+    let server = Server::new().await;
+    let from = server.config_map("a", "1").await.text("/metadata/resourceVersion").to_owned();
+    let moved = server.merge(&format!("{CONFIG_MAPS}/a"), &json!({"metadata": {"labels": {"l": "2"}}})).await;
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={from}&labelSelector=l%3D1");
+    let told = events(&server, &path, "application/json").await;
+    assert_eq!(brief(&told), ["DELETED a"]);
+    assert_eq!(told[0]["object"]["metadata"]["labels"]["l"], "1");
+    assert_eq!(told[0]["object"]["metadata"]["resourceVersion"], moved.json["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_a_bookmark_if_it_has_any() {
+    let server = Server::new().await;
+    let made = server.config_map("a", "1").await;
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true");
+    let told = events(&server, &path, "application/json;as=Table;v=v1;g=meta.k8s.io").await;
+    let last = told.last().unwrap();
+    assert_eq!((&last["type"], &last["object"]["kind"]), (&json!("BOOKMARK"), &json!("Table")));
+    let version = made.text("/metadata/resourceVersion");
+    assert_eq!(last["object"]["rows"][0]["object"]["metadata"]["resourceVersion"], version);
+}
+
 #[tokio::test]
 async fn reflectors_keep_up_by_lists_and_by_streams() {
     for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {

@@ -17,7 +17,7 @@ use crate::registry::cells::{AGE, NAME, text, wide};
 use crate::registry::check::{names, one_of_if_any};
 use crate::registry::meta::NameRule;
 use crate::registry::typed::{Kind, Typed};
-use crate::registry::{Column, Generation, Row, Scope, Subresource, pod_spec};
+use crate::registry::{Column, Completed, Generation, Row, Scope, Subresource, pod_spec};
 use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
@@ -148,6 +148,10 @@ impl Kind for Strategy {
 
     fn cells(object: &Pod, now: Timestamp) -> Vec<Value> {
         cells::cells(object, now)
+    }
+
+    fn completed(object: &Pod) -> Option<Completed> {
+        cells::completed(object)
     }
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+use crate::registry::Completed;
 use crate::registry::cells::{self, NONE, or, since};
 
 /// The cells of a pod.
@@ -28,6 +29,15 @@ pub(super) fn cells(pod: &Pod, now: Timestamp) -> Vec<Value> {
         or(status.nominated_node_name.as_deref(), NONE).into(),
         gates(spec, status).into(),
     ]
+}
+
+/// How a pod came to its end.
+pub(super) fn completed(pod: &Pod) -> Option<Completed> {
+    match pod.status.as_ref()?.phase.as_deref()? {
+        "Succeeded" => Some(Completed { reason: "Succeeded", message: "The pod has completed successfully." }),
+        "Failed" => Some(Completed { reason: "Failed", message: "The pod failed." }),
+        _ => None,
+    }
 }
 
 struct Summary {

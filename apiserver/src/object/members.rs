@@ -1,4 +1,4 @@
-//! The members of an encoded object, found without parsing their values.
+//! The members of an encoded object, found without parsing what they hold.
 //!
 //! It reads only what our own encoder wrote: compact JSON, whose objects end where they should.
 
@@ -6,6 +6,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member<'a> {
     name: &'a [u8],
+    /// What it holds, encoded.
+    pub(crate) value: &'a [u8],
     /// Its first byte.
     pub(crate) start: usize,
     /// The byte after its comma, or after its value if it is the last.
@@ -39,10 +41,10 @@ impl<'a> Members<'a> {
     fn after_text(&self, at: usize) -> Option<usize> {
         let mut at = at + 1;
         loop {
+            at += self.bytes.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
             match self.byte(at)? {
                 b'"' => return Some(at + 1),
-                b'\\' => at += 2,
-                _ => at += 1,
+                _ => at += 2,
             }
         }
     }
@@ -67,6 +69,14 @@ impl<'a> Members<'a> {
     }
 }
 
+/// What the member at a dotted path holds, encoded.
+pub(crate) fn find<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
+    path.split('.').try_fold(object, |object, name| {
+        let mut members = if object.first() == Some(&b'{') { Members::of(object) } else { Members::of(b"{}") };
+        members.find(|member| member.is(name.as_bytes())).map(|member| member.value)
+    })
+}
+
 impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
 
@@ -78,9 +88,10 @@ impl<'a> Iterator for Members<'a> {
         let name_end = self.after_text(start)?;
         let name = self.bytes.get(start + 1..name_end - 1)?;
         let value_end = self.after_value(name_end + 1)?;
+        let value = self.bytes.get(name_end + 1..value_end)?;
         let end = if self.byte(value_end)? == b',' { value_end + 1 } else { value_end };
         self.at = end;
-        Some(Member { name, start, end })
+        Some(Member { name, value, start, end })
     }
 }
 
@@ -110,6 +121,21 @@ mod tests {
             assert_eq!(members.len(), object.len());
             let inside = members.iter().flat_map(|m| &bytes[m.start..m.end]).copied().collect::<Vec<u8>>();
             assert_eq!(inside, &bytes[1..bytes.len() - 1]);
+        }
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_path() {
+        let object = br#"{"metadata":{"name":"x"},"spec":{"on":true,"list":["a"],"text":"{\"on\":1}"}}"#;
+        for (path, expected) in [
+            ("spec.on", Some(&b"true"[..])),
+            ("metadata", Some(br#"{"name":"x"}"#)),
+            ("metadata.name.first", None),
+            ("spec.list.a", None),
+            ("spec.text.on", None),
+            ("status", None),
+        ] {
+            assert_eq!(find(object, path), expected, "{path}");
         }
     }
 
