@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 
 use crate::discovery;
 use crate::health;
@@ -23,17 +23,28 @@ use crate::metrics;
 /// The routes behind the chain, and the chain: the outermost layer stands last.
 pub(crate) fn router(machine: Arc<Machine>) -> Router {
     let limits = Arc::new(inflight::InFlight::new());
+    let document = |handler: MethodRouter<Arc<Machine>>| handler.fallback(discovery::only_read);
     Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .route("/", document(get(discovery::index)))
+        .route("/healthz", get(health::all))
+        .route("/livez", get(health::all))
+        .route("/readyz", get(health::all))
+        .route("/healthz/{*check}", get(health::one))
+        .route("/livez/{*check}", get(health::one))
+        .route("/readyz/{*check}", get(health::one))
         .route("/metrics", get(metrics::metrics))
-        .route("/version", get(discovery::version::version))
-        .route("/api", get(discovery::api))
-        .route("/apis", get(discovery::apis))
-        .route("/openapi/v2", get(discovery::openapi::v2))
-        .route("/openapi/v3", get(discovery::openapi::index))
-        .route("/openapi/v3/{*path}", get(discovery::openapi::document))
+        .route("/version", document(get(discovery::version::version)))
+        .route("/version/", document(get(discovery::version::version)))
+        .route("/api", document(get(discovery::api)))
+        .route("/api/", document(get(discovery::api)))
+        .route("/apis", document(get(discovery::apis)))
+        .route("/apis/", document(get(discovery::apis)))
+        .route("/openapi/v2", document(get(discovery::openapi::v2)))
+        .route("/openapi/v3", document(get(discovery::openapi::index)))
+        .route("/openapi/v3/", document(get(discovery::openapi::index)))
+        .route("/openapi/v3/{*path}", document(get(discovery::openapi::document)))
+        .route("/.well-known/openid-configuration", document(get(discovery::openid::configuration)))
+        .route("/openid/v1/jwks", document(get(discovery::openid::keys)))
         .route("/v2/", any(dispatch::images))
         .route("/v2/{*path}", any(dispatch::images))
         .fallback(dispatch::resource)

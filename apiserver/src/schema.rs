@@ -5,6 +5,8 @@
 //! and those are built anew when somebody asks.
 
 mod build;
+mod defaults;
+mod enums;
 mod facts;
 mod mend;
 mod openapi;
@@ -13,6 +15,7 @@ mod strict;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+pub use openapi::{Definitions, name_of};
 pub use strict::{Decoded, decode};
 
 /// The schemas of all built-in kinds.

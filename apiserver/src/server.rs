@@ -142,7 +142,7 @@ impl Apiserver {
             tokens,
             nodes: mounts.nodes,
             images: mounts.images,
-            discovery: crate::discovery::Discovery::default(),
+            discovery: crate::discovery::Discovery::new(addr),
             health: crate::health::Health::default(),
             metrics: crate::metrics::Metrics::default(),
             stopping: CancellationToken::new(),

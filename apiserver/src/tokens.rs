@@ -7,6 +7,7 @@ pub(crate) mod claims;
 #[allow(dead_code, reason = "the side that signs comes before the side that authenticates")]
 pub(crate) mod holder;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -112,7 +113,6 @@ impl Tokens {
     }
 
     /// The public key as a JSON Web Key Set, for others who check our tokens (`/openid/v1/jwks`).
-    #[allow(dead_code, reason = "served with discovery")]
     pub(crate) fn key_set(&self) -> Value {
         // An uncompressed point: 4, then the two coordinates.
         let point = self.key.public_key().as_ref().get(1..).unwrap_or_default();
@@ -128,12 +128,11 @@ impl Tokens {
         }]})
     }
 
-    /// What `/.well-known/openid-configuration` says of us.
-    #[allow(dead_code, reason = "served with discovery")]
-    pub(crate) fn openid_configuration() -> Value {
+    /// What `/.well-known/openid-configuration` says of us, whose keys are served at `address`.
+    pub(crate) fn openid_configuration(address: SocketAddr) -> Value {
         json!({
             "issuer": ISSUER,
-            "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
+            "jwks_uri": format!("https://{address}/openid/v1/jwks"),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],

@@ -11,6 +11,8 @@ mod discovery;
 mod lists;
 #[path = "face/objects.rs"]
 mod objects;
+#[path = "face/openapi.rs"]
+mod openapi;
 #[path = "face/server.rs"]
 mod server;
 #[path = "face/subresources.rs"]

@@ -57,7 +57,8 @@ pub(crate) struct Wanted {
 /// The versions of the shapes.
 const META_VERSIONS: [(&str, &str); 2] = [("v1", "meta.k8s.io/v1"), ("v1beta1", "meta.k8s.io/v1beta1")];
 
-const OFFERED: &str = "application/json, application/yaml";
+/// What is offered, as a refusal names it.
+pub(crate) const OFFERED: &str = "application/json, application/yaml";
 
 /// Reads `Accept`, and the parameters `includeObject` and `pretty`.
 pub(crate) fn wanted(headers: &HeaderMap, query: &str) -> Result<Wanted, Failure> {

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use coracle_api::failure::Failure;
 use coracle_api::meet::{Body, HttpRequest};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::answer::{self, Answer, Refused};
@@ -30,7 +30,7 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let body = if reads { bytes::Bytes::new() } else { body::read(sent).await? };
     let Some((verb, path)) = info.resource else {
-        return discovery::group(&machine, &parts.method, &info.path);
+        return discovery::group(&machine, &parts);
     };
     let query = parts.uri.query().unwrap_or("").to_owned();
     if let Some(row) = subresource::binding_collection(&machine, &path) {
@@ -81,11 +81,4 @@ pub(crate) async fn images(State(machine): State<Arc<Machine>>, request: Request
 /// What is answered where there is no path at all.
 pub(crate) fn no_such_page() -> Response {
     answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
-}
-
-/// Whether the client asks for aggregated discovery.
-pub(crate) fn wants_aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let mut ranges = answer::accept::ranges(accept);
-    ranges.find(|r| r.is_discovery() || r.is_plain_json()).is_some_and(|r| r.is_discovery())
 }

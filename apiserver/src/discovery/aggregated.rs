@@ -1,9 +1,10 @@
 //! Aggregated discovery: all groups, versions and resources in one document, as newer clients ask for.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Group;
-use crate::registry::{Row, Scope};
+use super::resource::{self, Resource};
+use crate::registry::{GroupVersionKind, Scope, Subresource};
 
 /// The media type of the document.
 pub(crate) const MEDIA_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -24,63 +25,49 @@ fn group(group: &Group) -> Value {
     } else {
         json!({"name": group.name, "creationTimestamp": null})
     };
-    let versions: Vec<Value> = group
-        .versions
-        .iter()
-        .map(|(version, rows)| {
-            let mut resources: Vec<Value> = rows.iter().map(|row| resource(row)).collect();
-            if group.name.is_empty() {
-                resources.insert(0, bindings());
-            }
-            json!({"version": version, "resources": resources, "freshness": "Current"})
-        })
-        .collect();
-    json!({"metadata": metadata, "versions": versions})
+    let version = |(version, rows): &(&'static str, Vec<_>)| {
+        let rows = rows.iter().map(std::sync::Arc::as_ref);
+        let resources: Vec<Value> = resource::all(rows).iter().map(|r| resource(group, version, r)).collect();
+        json!({"version": version, "resources": resources, "freshness": "Current"})
+    };
+    json!({"metadata": metadata, "versions": group.versions.iter().map(version).collect::<Vec<_>>()})
 }
 
-fn bindings() -> Value {
-    let kind = json!({"group": "", "version": "", "kind": "Binding"});
-    json!({"resource": "bindings", "responseKind": kind, "scope": "Namespaced", "singularResource": "binding",
-        "verbs": ["create"]})
+fn resource(group: &Group, version: &str, resource: &Resource<'_>) -> Value {
+    let mut told = Map::new();
+    told.insert("resource".to_owned(), resource.name.into());
+    told.insert("responseKind".to_owned(), json!({"group": "", "version": "", "kind": resource.kind}));
+    told.insert("scope".to_owned(), scope(resource.scope).into());
+    told.insert("singularResource".to_owned(), resource.singular.into());
+    told.insert("verbs".to_owned(), json!(resource.verbs));
+    if !resource.short_names.is_empty() {
+        told.insert("shortNames".to_owned(), json!(resource.short_names));
+    }
+    if !resource.categories.is_empty() {
+        told.insert("categories".to_owned(), json!(resource.categories));
+    }
+    if !resource.subresources.is_empty() {
+        let below: Vec<Value> = resource.subresources.iter().map(|s| subresource(group, version, s)).collect();
+        told.insert("subresources".to_owned(), Value::Array(below));
+    }
+    Value::Object(told)
 }
 
-fn resource(row: &Row) -> Value {
-    let scope = match row.scope {
+/// Group and version of its kind are told where they are not those of the document.
+fn subresource(group: &Group, version: &str, (subresource, kind): &(Subresource, GroupVersionKind)) -> Value {
+    let (of_group, of_version, kind) = *kind;
+    let foreign = (of_group, of_version) != (group.name, version);
+    let (of_group, of_version) = if foreign { (of_group, of_version) } else { ("", "") };
+    json!({
+        "subresource": subresource.name(),
+        "responseKind": {"group": of_group, "version": of_version, "kind": kind},
+        "verbs": subresource.verbs(),
+    })
+}
+
+const fn scope(scope: Scope) -> &'static str {
+    match scope {
         Scope::Namespaced => "Namespaced",
         Scope::Cluster => "Cluster",
-    };
-    let mut told = json!({
-        "resource": row.plural,
-        "responseKind": {"group": "", "version": "", "kind": row.kind},
-        "scope": scope,
-        "singularResource": row.singular,
-        "verbs": row.verbs,
-    });
-    let map = crate::object::map_mut(&mut told);
-    if !row.short_names.is_empty() {
-        map.insert("shortNames".to_owned(), json!(row.short_names));
     }
-    if !row.categories.is_empty() {
-        map.insert("categories".to_owned(), json!(row.categories));
-    }
-    let subresources: Vec<Value> = row
-        .subresources
-        .iter()
-        .map(|subresource| {
-            let (group, version, kind) = match subresource.own_kind(row.kind) {
-                Some((group, version, kind)) if (group, version) != (row.group, row.version) => (group, version, kind),
-                Some((_, _, kind)) => ("", "", kind),
-                None => ("", "", row.kind),
-            };
-            json!({
-                "subresource": subresource.name(),
-                "responseKind": {"group": group, "version": version, "kind": kind},
-                "verbs": subresource.verbs(),
-            })
-        })
-        .collect();
-    if !subresources.is_empty() {
-        map.insert("subresources".to_owned(), Value::Array(subresources));
-    }
-    told
 }

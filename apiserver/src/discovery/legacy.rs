@@ -1,8 +1,12 @@
 //! Discovery as it always was: a document a group and a document a version.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::Group;
+use super::resource::{self, Resource};
 use crate::registry::{Row, Scope};
 
 /// Whether a group's document stands alone or in a list, which states the type once.
@@ -14,9 +18,14 @@ pub(crate) enum Standing {
     Listed,
 }
 
-/// The versions of the core group.
-pub(crate) fn api_versions() -> Value {
-    json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+/// The versions of the core group, and where clients from anywhere reach this server.
+pub(crate) fn api_versions<'a>(core: impl Iterator<Item = &'a Group>, address: SocketAddr) -> Value {
+    let versions: Vec<&str> = core.flat_map(|group| group.versions.iter().map(|(version, _)| *version)).collect();
+    json!({
+        "kind": "APIVersions",
+        "versions": versions,
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string()}],
+    })
 }
 
 /// The list of groups.
@@ -40,55 +49,51 @@ pub(crate) fn group(group: &Group, standing: Standing) -> Value {
 }
 
 /// The resources of one version.
-pub(crate) fn resources(group: &str, version: &str, rows: &[std::sync::Arc<Row>]) -> Value {
-    let mut resources: Vec<Value> = rows.iter().flat_map(|row| with_subresources(row)).collect();
+pub(crate) fn resources(group: &str, version: &str, rows: &[Arc<Row>]) -> Value {
+    let all = resource::all(rows.iter().map(Arc::as_ref));
+    let told: Vec<Value> =
+        all.iter().flat_map(|r| std::iter::once(resource(r)).chain(below(group, version, r))).collect();
     if group.is_empty() {
-        resources.push(bindings());
+        return json!({"kind": "APIResourceList", "groupVersion": version, "resources": told});
     }
-    resources.sort_by(|a, b| a.get("name").and_then(Value::as_str).cmp(&b.get("name").and_then(Value::as_str)));
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let mut told = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
-    if !group.is_empty() {
-        crate::object::map_mut(&mut told).insert("apiVersion".to_owned(), "v1".into());
-    }
-    told
+    let group_version = format!("{group}/{version}");
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": told})
 }
 
-/// The old way to bind a pod: a collection of its own.
-fn bindings() -> Value {
-    json!({"name": "bindings", "singularName": "binding", "namespaced": true, "kind": "Binding", "verbs": ["create"]})
-}
-
-fn with_subresources(row: &Row) -> Vec<Value> {
-    let namespaced = row.scope == Scope::Namespaced;
+fn resource(resource: &Resource<'_>) -> Value {
     let mut told = Map::new();
-    told.insert("name".to_owned(), row.plural.into());
-    told.insert("singularName".to_owned(), row.singular.into());
-    told.insert("namespaced".to_owned(), namespaced.into());
-    told.insert("kind".to_owned(), row.kind.into());
-    told.insert("verbs".to_owned(), json!(row.verbs));
-    if !row.short_names.is_empty() {
-        told.insert("shortNames".to_owned(), json!(row.short_names));
+    told.insert("name".to_owned(), resource.name.into());
+    told.insert("singularName".to_owned(), resource.singular.into());
+    told.insert("namespaced".to_owned(), (resource.scope == Scope::Namespaced).into());
+    told.insert("kind".to_owned(), resource.kind.into());
+    told.insert("verbs".to_owned(), json!(resource.verbs));
+    if !resource.short_names.is_empty() {
+        told.insert("shortNames".to_owned(), json!(resource.short_names));
     }
-    if !row.categories.is_empty() {
-        told.insert("categories".to_owned(), json!(row.categories));
+    if !resource.categories.is_empty() {
+        told.insert("categories".to_owned(), json!(resource.categories));
     }
-    let mut all = vec![Value::Object(told)];
-    for subresource in row.subresources {
-        let (group, version, kind) = subresource.own_kind(row.kind).unwrap_or((row.group, row.version, row.kind));
+    if let Some(hash) = &resource.storage_version_hash {
+        told.insert("storageVersionHash".to_owned(), hash.as_str().into());
+    }
+    Value::Object(told)
+}
+
+/// The subresources of a resource. Group and version of their kind are told where they are not the document's.
+fn below<'a>(group: &'a str, version: &'a str, resource: &'a Resource<'_>) -> impl Iterator<Item = Value> + use<'a> {
+    resource.subresources.iter().map(move |(subresource, (of_group, of_version, kind))| {
         let mut told = json!({
-            "name": format!("{}/{}", row.plural, subresource.name()),
+            "name": format!("{}/{}", resource.name, subresource.name()),
             "singularName": "",
-            "namespaced": namespaced,
+            "namespaced": resource.scope == Scope::Namespaced,
             "kind": kind,
             "verbs": subresource.verbs(),
         });
-        if (group, version) != (row.group, row.version) {
+        if (*of_group, *of_version) != (group, version) {
             let told = crate::object::map_mut(&mut told);
-            told.insert("group".to_owned(), group.into());
-            told.insert("version".to_owned(), version.into());
+            told.insert("group".to_owned(), (*of_group).into());
+            told.insert("version".to_owned(), (*of_version).into());
         }
-        all.push(told);
-    }
-    all
+        told
+    })
 }

@@ -1,194 +1,223 @@
-//! OpenAPI v3: an index of documents, and a document a group and version, for `explain`, `diff` and validation.
+//! OpenAPI: what can be done and with what, for `explain`, `diff`, `apply` and validation; version 3 as an index and a
+//! document a group and version, version 2 as one document.
 //!
-//! Documents are made once, on first need, out of the registry's rows and their schemas.
+//! A document is some megabytes while it is made, so one is made at a time, when somebody asks who does not have it yet;
+//! only the hashes are kept.
+
+mod gnostic;
+mod operations;
+mod parameters;
+mod v2;
+mod v3;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use coracle_api::failure::Failure;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{groups, hash};
-use crate::answer;
+use super::{groups, hash, knows};
+use crate::answer::{Refused, accept, json as json_answer};
 use crate::chain::dispatch::no_such_page;
 use crate::machine::Machine;
-use crate::registry::{Row, Scope};
-use crate::schema;
+use crate::registry::Row;
+use crate::request::parameter;
+use crate::schema::Definitions;
 
-/// A document, encoded, with its hash.
-#[derive(Debug)]
-pub(crate) struct Document {
-    bytes: Bytes,
-    hash: String,
+/// What the documents are about.
+const TITLE: &str = "Kubernetes";
+
+/// How an object is sent.
+const OBJECT_MEDIA: &[&str] = &["application/json", "application/yaml"];
+
+/// How a list or the events of a watch are sent.
+const STREAM_MEDIA: &[&str] = &["application/json", "application/json;stream=watch", "application/yaml"];
+
+/// How a log is sent.
+const LOG_MEDIA: &[&str] = &["text/plain"];
+
+/// How a patch is sent.
+const PATCHES: &[&str] = &[
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+/// In which client-go asks for version 2, and the one that its parser takes for the answer.
+const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// What is known about the documents. While the lock is held, one is made.
+#[derive(Default)]
+pub(crate) struct Documents(Mutex<Option<Known>>);
+
+/// The hashes of the documents of some rows.
+struct Known {
+    rows: Arc<[Arc<Row>]>,
+    /// Of version 3, by path.
+    v3: BTreeMap<String, String>,
+    /// Of version 2, by encoding.
+    v2: BTreeMap<Encoding, String>,
+}
+
+/// How a document is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Encoding {
+    Json,
+    Protobuf,
 }
 
 /// `/openapi/v3`: which documents there are.
-pub(crate) async fn index(State(machine): State<Arc<Machine>>) -> Response {
-    let paths: Map<String, Value> = documents(&machine)
-        .iter()
-        .map(|(path, document)| {
-            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", document.hash)}))
-        })
-        .collect();
-    answer::json(StatusCode::OK, json!({"paths": paths}).to_string())
+pub(crate) async fn index(State(machine): State<Arc<Machine>>, headers: HeaderMap) -> Response {
+    aside(move || {
+        let paths: Map<String, Value> = with_known(&machine, |known| {
+            let url = |(path, hash): (&String, &String)| {
+                (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+            };
+            known.v3.iter().map(url).collect()
+        });
+        let bytes = Bytes::from(json!({"paths": paths}).to_string());
+        let tag = hash(&bytes);
+        tagged(&headers, &tag, Encoding::Json, || bytes)
+    })
+    .await
 }
 
-/// `/openapi/v3/apis/apps/v1`: one document. A client that names its hash may keep it for ever.
-pub(crate) async fn document(State(machine): State<Arc<Machine>>, Path(path): Path<String>) -> Response {
-    let Some(document) = documents(&machine).get(path.trim_matches('/')) else { return no_such_page() };
-    let mut response = answer::json(StatusCode::OK, document.bytes.clone());
-    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-    response.headers_mut().insert(CACHE_CONTROL, forever);
+/// `/openapi/v3/apis/apps/v1`: one document. A client that names its hash may keep it for ever; one that names an old
+/// hash is sent to the new one.
+pub(crate) async fn document(
+    State(machine): State<Arc<Machine>>,
+    Path(path): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let asked = parameter(query.as_deref().unwrap_or(""), "hash").filter(|hash| !hash.is_empty());
+    aside(move || {
+        let path = path.trim_matches('/');
+        let Some(current) = with_known(&machine, |known| known.v3.get(path).cloned()) else { return no_such_page() };
+        if asked.as_ref().is_some_and(|hash| *hash != current) {
+            let moved = Redirect::permanent(&format!("/openapi/v3/{path}?hash={current}"));
+            return (StatusCode::MOVED_PERMANENTLY, moved.into_response().headers().clone()).into_response();
+        }
+        if encoding(&headers) != Some(Encoding::Json) {
+            return not_acceptable();
+        }
+        let mut response = tagged(&headers, &current, Encoding::Json, || {
+            with_known(&machine, |_| make_v3(&machine, path)).unwrap_or_default()
+        });
+        if asked.is_some() {
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        }
+        response
+    })
+    .await
+}
+
+/// `/openapi/v2`: everything in one document, as JSON or in Protocol Buffers.
+pub(crate) async fn v2(State(machine): State<Arc<Machine>>, headers: HeaderMap) -> Response {
+    let Some(encoding) = encoding(&headers) else { return not_acceptable() };
+    aside(move || {
+        let mut made = None;
+        let tag = with_known(&machine, |known| match known.v2.get(&encoding) {
+            Some(tag) => tag.clone(),
+            None => {
+                let bytes = make_v2(&machine, encoding);
+                let tag = hash(&bytes);
+                made = Some(bytes);
+                known.v2.insert(encoding, tag.clone());
+                tag
+            }
+        });
+        tagged(&headers, &tag, encoding, || {
+            made.unwrap_or_else(|| with_known(&machine, |_| make_v2(&machine, encoding)))
+        })
+    })
+    .await
+}
+
+/// Does it where it keeps nobody waiting.
+async fn aside(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    tokio::task::spawn_blocking(make)
+        .await
+        .unwrap_or_else(|error| Refused::from(Failure::Internal(error.to_string())).into_response())
+}
+
+/// Looks at what is known, after it has been brought up to date with the registry.
+fn with_known<T>(machine: &Machine, look: impl FnOnce(&mut Known) -> T) -> T {
+    let mut known = machine.discovery.openapi.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let rows = machine.registry.rows();
+    if known.as_ref().is_none_or(|known| !Arc::ptr_eq(&known.rows, &rows)) {
+        *known = None;
+    }
+    look(known.get_or_insert_with(|| {
+        let definitions = Definitions::of(&rows);
+        let documents = operations::documents(&groups(machine));
+        let hashed = documents
+            .iter()
+            .map(|(path, paths)| (path.clone(), hash(v3::document(paths, &definitions).to_string().as_bytes())));
+        Known { v3: hashed.collect(), v2: BTreeMap::new(), rows }
+    }))
+}
+
+fn make_v3(machine: &Machine, path: &str) -> Option<Bytes> {
+    let documents = operations::documents(&groups(machine));
+    let (_, paths) = documents.iter().find(|(at, _)| at == path)?;
+    Some(Bytes::from(v3::document(paths, &Definitions::of(&machine.registry.rows())).to_string()))
+}
+
+fn make_v2(machine: &Machine, encoding: Encoding) -> Bytes {
+    let paths: Vec<_> = operations::documents(&groups(machine)).into_iter().flat_map(|(_, paths)| paths).collect();
+    let document = v2::document(&paths, &Definitions::of(&machine.registry.rows()));
+    match encoding {
+        Encoding::Json => Bytes::from(document.to_string()),
+        Encoding::Protobuf => Bytes::from(gnostic::encode(&document)),
+    }
+}
+
+/// The first encoding that a client takes.
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.trim().is_empty() {
+        return Some(Encoding::Json);
+    }
+    accept::ranges(accept).zip(accept.split(',')).find_map(|(range, text)| {
+        let media = text.split(';').next().unwrap_or_default().trim();
+        if matches!(media, PROTOBUF_ASKED | PROTOBUF) {
+            return Some(Encoding::Protobuf);
+        }
+        range.is_plain_json().then_some(Encoding::Json)
+    })
+}
+
+fn not_acceptable() -> Response {
+    StatusCode::NOT_ACCEPTABLE.into_response()
+}
+
+/// A document under its tag, or that the client has it.
+fn tagged(headers: &HeaderMap, tag: &str, encoding: Encoding, make: impl FnOnce() -> Bytes) -> Response {
+    let tag = format!("\"{tag}\"");
+    let mut response = if knows(headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut response = json_answer(StatusCode::OK, make());
+        if encoding == Encoding::Protobuf {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        }
+        response
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
     response
 }
 
-/// The media type in which client-go asks for v2, and the one that its parser takes for the answer.
-const V2_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-const V2_ANSWERED: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-
-/// `/openapi/v2`: a document without paths and definitions; all there is to say is in v3. kubectl asks for it before it
-/// says that a kind does not exist, and takes its absence for a broken server.
-pub(crate) async fn v2(headers: HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let asked = |range: &str| range.trim().starts_with(V2_ASKED) || range.trim().starts_with(V2_ANSWERED);
-    if accept.split(',').any(asked) {
-        // In protobuf, a document with nothing set has no bytes.
-        return ([(CONTENT_TYPE, V2_ANSWERED)], Bytes::new()).into_response();
-    }
-    let version = format!("v{}", env!("CARGO_PKG_VERSION"));
-    let document = json!({"swagger": "2.0", "info": {"title": "Coracle", "version": version}, "paths": {}});
-    answer::json(StatusCode::OK, document.to_string())
-}
-
-fn documents(machine: &Machine) -> &BTreeMap<String, Document> {
-    machine.discovery.documents.get_or_init(|| {
-        let groups = groups(machine);
-        let versions = groups.iter().flat_map(|g| g.versions.iter().map(|(v, rows)| (g.name, *v, rows)));
-        versions
-            .map(|(group, version, rows)| {
-                let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-                let bytes = Bytes::from(describe(&path, rows).to_string());
-                let hash = hash(&bytes);
-                (path, Document { bytes, hash })
-            })
-            .collect()
-    })
-}
-
-fn describe(base: &str, rows: &[Arc<Row>]) -> Value {
-    let mut paths = Map::new();
-    for row in rows {
-        describe_row(&format!("/{base}"), row, &mut paths);
-    }
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.37.0"},
-        "paths": paths,
-        "components": {"schemas": schema::builtin().components_for(rows)},
-    })
-}
-
-fn describe_row(base: &str, row: &Row, paths: &mut Map<String, Value>) {
-    let collection = match row.scope {
-        Scope::Namespaced => format!("{base}/namespaces/{{namespace}}/{}", row.plural),
-        Scope::Cluster => format!("{base}/{}", row.plural),
-    };
-    if row.scope == Scope::Namespaced {
-        paths.insert(format!("{base}/{}", row.plural), path(row, &[("get", "list")], Named::All));
-    }
-    let whole = [("get", "list"), ("post", "post"), ("delete", "deletecollection")];
-    paths.insert(collection.clone(), path(row, &whole, Named::Collection));
-    let one = [("get", "get"), ("put", "put"), ("patch", "patch"), ("delete", "delete")];
-    paths.insert(format!("{collection}/{{name}}"), path(row, &one, Named::Object));
-    for subresource in row.subresources {
-        let operations: Vec<(&str, &str)> = subresource
-            .verbs()
-            .iter()
-            .map(|verb| match *verb {
-                "update" => ("put", "put"),
-                "patch" => ("patch", "patch"),
-                "create" => ("post", "connect"),
-                _ => ("get", "get"),
-            })
-            .collect();
-        let at = format!("{collection}/{{name}}/{}", subresource.name());
-        paths.insert(at, path(row, &operations, Named::Object));
-    }
-}
-
-/// What a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Named {
-    /// The collections of all namespaces.
-    All,
-    /// One collection.
-    Collection,
-    /// One object.
-    Object,
-}
-
-fn path(row: &Row, operations: &[(&str, &str)], named: Named) -> Value {
-    let mut told = Map::new();
-    for (method, action) in operations {
-        told.insert((*method).to_owned(), operation(row, method, action));
-    }
-    let mut parameters = Vec::new();
-    if named == Named::Object {
-        parameters.push(parameter("name", "path", "string"));
-    }
-    if row.scope == Scope::Namespaced && named != Named::All {
-        parameters.push(parameter("namespace", "path", "string"));
-    }
-    told.insert("parameters".to_owned(), Value::Array(parameters));
-    Value::Object(told)
-}
-
-fn operation(row: &Row, method: &str, action: &str) -> Value {
-    let body = json!({"$ref": format!("#/components/schemas/{}", row.schema)});
-    let answer = if action == "list" { json!({"type": "object"}) } else { body.clone() };
-    let mut told = json!({
-        "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": answer}}}},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": {"group": row.group, "version": row.version, "kind": row.kind},
-    });
-    let map = crate::object::map_mut(&mut told);
-    let query: &[(&str, &str)] = match method {
-        "post" | "put" | "patch" => &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")],
-        "delete" => &[
-            ("dryRun", "string"),
-            ("gracePeriodSeconds", "integer"),
-            ("orphanDependents", "boolean"),
-            ("propagationPolicy", "string"),
-        ],
-        _ => &[],
-    };
-    if !query.is_empty() {
-        let query = query.iter().map(|(name, kind)| parameter(name, "query", kind)).collect();
-        map.insert("parameters".to_owned(), Value::Array(query));
-    }
-    let content = match method {
-        "post" | "put" => Some(json!({"application/json": {"schema": body}, "application/yaml": {"schema": body}})),
-        "patch" => {
-            let any = json!({"schema": {"type": "object"}});
-            Some(json!({"application/json-patch+json": {"schema": {"type": "array", "items": {"type": "object"}}},
-                "application/merge-patch+json": any, "application/strategic-merge-patch+json": any}))
-        }
-        _ => None,
-    };
-    if let Some(content) = content {
-        map.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
-    }
-    told
-}
-
-fn parameter(name: &str, place: &str, kind: &str) -> Value {
-    let mut told = json!({"name": name, "in": place, "schema": {"type": kind, "uniqueItems": true}});
-    if place == "path" {
-        crate::object::map_mut(&mut told).insert("required".to_owned(), true.into());
-    }
-    told
+fn version() -> String {
+    super::version::spoken()
 }

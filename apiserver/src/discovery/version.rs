@@ -11,6 +11,11 @@ const MAJOR: &str = "1";
 /// See [`MAJOR`].
 const MINOR: &str = "37";
 
+/// The version that is spoken: `v1.37.0`.
+pub(crate) fn spoken() -> String {
+    format!("v{MAJOR}.{MINOR}.0")
+}
+
 /// Tells the version.
 pub(crate) async fn version() -> Response {
     let ours = env!("CARGO_PKG_VERSION");
@@ -22,7 +27,7 @@ pub(crate) async fn version() -> Response {
     let told = json!({
         "major": MAJOR,
         "minor": MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.0+coracle-{ours}"),
+        "gitVersion": format!("{}+coracle-{ours}", spoken()),
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -9,7 +9,10 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Status};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    APIGroup, APIGroupList, APIResourceList, APIVersions, DeleteOptions, ListMeta, Patch, Status, WatchEvent,
+};
+use k8s_openapi::apimachinery::pkg::version::Info;
 use k8s_openapi::schemars::SchemaGenerator;
 use k8s_openapi::schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -32,13 +35,20 @@ pub(super) fn definitions() -> Map<String, Value> {
 
 /// What requests and answers are made of beside the kinds.
 fn others(g: &mut SchemaGenerator) {
+    g.subschema_for::<APIGroup>();
+    g.subschema_for::<APIGroupList>();
+    g.subschema_for::<APIResourceList>();
+    g.subschema_for::<APIVersions>();
     g.subschema_for::<Binding>();
     g.subschema_for::<DeleteOptions>();
     g.subschema_for::<Eviction>();
-    g.subschema_for::<Scale>();
-    g.subschema_for::<TokenRequest>();
+    g.subschema_for::<Info>();
     g.subschema_for::<ListMeta>();
+    g.subschema_for::<Patch>();
+    g.subschema_for::<Scale>();
     g.subschema_for::<Status>();
+    g.subschema_for::<TokenRequest>();
+    g.subschema_for::<WatchEvent<Binding>>();
 }
 
 /// The schemas of all built-in kinds.

@@ -120,6 +120,8 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (DISCOVERY, "Endpoint", SetForApply, "addresses"),
     (DISCOVERY, "EndpointHints", Atomic, "forZones"),
     (DISCOVERY, "EndpointSlice", Atomic, "endpoints ports"),
+    (META, "APIResource", Atomic, "categories shortNames"),
+    (META, "APIResourceList", Atomic, "resources"),
     (META, "DeleteOptions", Atomic, "dryRun"),
     (META, "LabelSelector", Atomic, "matchExpressions"),
     (META, "LabelSelectorRequirement", Atomic, "values"),

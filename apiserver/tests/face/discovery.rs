@@ -24,6 +24,79 @@ async fn discovery_tells_the_registry() {
 }
 
 #[tokio::test]
+async fn resources_are_told_by_name_with_their_storage_version() {
+    let server = Server::new().await;
+    let core = server.get("/api/v1/").await.json;
+    let names = resources(&core);
+    assert!(names.is_sorted(), "{names:?}");
+    let find = |name: &str| core["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap().clone();
+    let config_maps = serde_json::json!({
+        "name": "configmaps", "singularName": "configmap", "namespaced": true, "kind": "ConfigMap",
+        "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+        "shortNames": ["cm"], "storageVersionHash": "qFsyl6wFWjQ="});
+    assert_eq!(find("configmaps"), config_maps);
+    let eviction = serde_json::json!({
+        "name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy", "version": "v1",
+        "kind": "Eviction", "verbs": ["create"]});
+    assert_eq!(find("pods/eviction"), eviction);
+    assert!(find("bindings").get("storageVersionHash").is_none());
+}
+
+#[tokio::test]
+async fn the_old_and_the_new_form_tell_the_same() {
+    let server = Server::new().await;
+    for root in ["/api", "/apis"] {
+        let told = server.get_as(root, AGGREGATED).await.json;
+        for group in told["items"].as_array().unwrap() {
+            for version in group["versions"].as_array().unwrap() {
+                let group =
+                    group["metadata"]["name"].as_str().map_or_else(|| root.to_owned(), |g| format!("{root}/{g}"));
+                let old = server.get(&format!("{group}/{}", version["version"].as_str().unwrap())).await.json;
+                let mut new = Vec::new();
+                for resource in version["resources"].as_array().unwrap() {
+                    let name = resource["resource"].as_str().unwrap();
+                    new.push(name.to_owned());
+                    let below = resource["subresources"].as_array().into_iter().flatten();
+                    new.extend(below.map(|s| format!("{name}/{}", s["subresource"].as_str().unwrap())));
+                }
+                assert_eq!(resources(&old), new);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_paths_of_the_server_lead_somewhere() {
+    let server = Server::new().await;
+    let index = server.get("/").await.json;
+    let paths: Vec<&str> = index["paths"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for wanted in ["/api/v1", "/apis/apps", "/healthz/ping", "/livez/etcd", "/openid/v1/jwks", "/readyz/shutdown"] {
+        assert!(paths.contains(&wanted), "{wanted}");
+    }
+    for path in paths {
+        assert_eq!(server.get(path).await.code, 200, "{path}");
+    }
+    for path in ["/api", "/apis", "/version", "/openapi/v2"] {
+        assert_eq!(server.send(Method::POST, path, &[], "").await.code, 405, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn documents_come_as_the_client_wants_them() {
+    let server = Server::new().await;
+    assert!(server.get_as("/apis/apps/v1", "application/yaml").await.json.as_str().unwrap().starts_with("apiVersion:"));
+    assert_eq!(server.get_as("/apis/apps", "application/vnd.kubernetes.protobuf").await.code, 406);
+    assert_eq!(server.get_as("/apis", "application/vnd.kubernetes.protobuf,application/json").await.code, 200);
+    let v9 = AGGREGATED.replace("v=v2", "v=v9");
+    assert_eq!(server.get_as("/apis", &v9).await.code, 406);
+    assert_eq!(server.get_as("/apis", &format!("{v9},application/json")).await.text("/kind"), "APIGroupList");
+    let address = server.get("/api").await.json["serverAddressByClientCIDRs"][0].clone();
+    assert_eq!(address["serverAddress"], server.api.addr().to_string());
+}
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+#[tokio::test]
 async fn aggregated_discovery_is_told_once_and_then_not_modified() {
     let server = Server::new().await;
     let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
@@ -33,21 +106,6 @@ async fn aggregated_discovery_is_told_once_and_then_not_modified() {
     let again = server.send(Method::GET, "/apis", &[("accept", accept), ("if-none-match", &tag)], "").await;
     assert_eq!(again.code, 304);
     assert_eq!(server.get("/apis").await.text("/kind"), "APIGroupList");
-}
-
-#[tokio::test]
-async fn openapi_describes_what_kubectl_asks_for() {
-    let server = Server::new().await;
-    let index = server.get("/openapi/v3").await;
-    let url = index.json["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
-    let document = server.get(&url).await.json;
-    assert!(document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
-    let path = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
-    assert_eq!(path["x-kubernetes-action"], "patch");
-    assert_eq!(path["x-kubernetes-group-version-kind"]["kind"], "Deployment");
-    let parameters: Vec<&str> =
-        path["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
-    assert!(parameters.contains(&"fieldValidation") && parameters.contains(&"dryRun"));
 }
 
 #[tokio::test]
@@ -73,10 +131,22 @@ async fn what_is_not_there_is_said_so() {
 #[tokio::test]
 async fn health_and_metrics_are_told() {
     let server = Server::new().await;
-    for path in ["/healthz", "/livez", "/readyz"] {
-        assert_eq!(server.get(path).await.json, "ok");
+    for path in ["/healthz", "/livez", "/readyz", "/readyz/etcd", "/livez/ping?verbose"] {
+        assert_eq!(server.get(path).await.json, "ok", "{path}");
     }
-    assert!(server.get("/readyz?verbose").await.json.as_str().unwrap().contains("[+]store ok"));
+    assert_eq!(server.get("/readyz/nope").await.code, 404);
+    let told = server.get("/readyz?verbose&exclude=etcd&exclude=nope").await.json;
+    expect_test::expect![[r#"
+        [+]ping ok
+        [+]log ok
+        [+]etcd excluded: ok
+        [+]etcd-readiness ok
+        [+]poststarthook/start-system-namespaces-controller ok
+        [+]shutdown ok
+        warn: some health checks cannot be excluded: no matches for "nope"
+        readyz check passed
+    "#]]
+    .assert_eq(told.as_str().unwrap());
     let metrics = server.get("/metrics").await;
     assert!(metrics.json.as_str().unwrap().contains("apiserver_request_total{verb=\"GET\""));
     assert_eq!(server.get("/version").await.text("/major"), "1");
