@@ -5,6 +5,7 @@
 
 pub(crate) mod authenticate;
 pub(crate) mod authorize;
+pub(crate) mod compress;
 pub(crate) mod dispatch;
 pub(crate) mod inflight;
 pub(crate) mod observe;
@@ -49,6 +50,7 @@ pub(crate) fn router(machine: Arc<Machine>) -> Router {
         .route("/v2/{*path}", any(dispatch::images))
         .fallback(dispatch::resource)
         .with_state(Arc::clone(&machine))
+        .layer(from_fn(compress::compress))
         .layer(from_fn_with_state(limits, inflight::limit))
         .layer(from_fn(authorize::authorize))
         .layer(from_fn(authenticate::authenticate))

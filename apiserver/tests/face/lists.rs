@@ -1,5 +1,7 @@
 //! Collections: selected, in pages, as they were, and as Tables.
 
+use std::io::Read;
+
 use serde_json::{Value, json};
 
 use crate::server::{CONFIG_MAPS, Server};
@@ -196,6 +198,31 @@ async fn a_list_can_be_as_it_was() {
     assert_eq!(server.get(&format!("{CONFIG_MAPS}?resourceVersion={version}")).await.names(), ["b"]);
     let future = server.get(&format!("{CONFIG_MAPS}?resourceVersion=999999999")).await;
     assert_eq!((future.code, future.text("/details/causes/0/reason")), (504, "ResourceVersionTooLarge"));
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_those_who_take_it() {
+    let server = Server::new().await;
+    let text = "abcdefgh".repeat(1000);
+    for index in 0..20 {
+        let object = json!({"metadata": {"name": format!("m{index}")}, "data": {"k": text}});
+        server.post(CONFIG_MAPS, &object).await;
+    }
+    let gzip = [("accept-encoding", "gzip")];
+    let plain = server.get(CONFIG_MAPS).await;
+    let packed = server.send(http::Method::GET, CONFIG_MAPS, &gzip, "").await;
+    assert!(plain.headers.get("content-encoding").is_none());
+    assert_eq!(packed.headers.get("content-encoding").unwrap(), "gzip");
+    assert_eq!(packed.headers.get("vary").unwrap(), "Accept-Encoding");
+    assert!(packed.bytes.len() < plain.bytes.len() / 10);
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&*packed.bytes).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.bytes);
+    for small in [format!("{CONFIG_MAPS}?limit=2"), format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1")] {
+        let answer = server.send(http::Method::GET, &small, &gzip, "").await;
+        assert!(answer.headers.get("content-encoding").is_none(), "{small}");
+        assert!(!answer.bytes.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl Server {
         let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let json = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { code: head.status.as_u16(), headers: head.headers, json }
+        Answer { code: head.status.as_u16(), headers: head.headers, json, bytes }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -130,6 +130,7 @@ pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) headers: http::HeaderMap,
     pub(crate) json: Value,
+    pub(crate) bytes: bytes::Bytes,
 }
 
 impl Answer {
