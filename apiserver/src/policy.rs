@@ -15,6 +15,17 @@ pub(crate) enum Deletion {
     Emptied,
 }
 
+/// What becomes of the dependents of a deleted object if nobody says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dependents {
+    /// They are collected.
+    Collected,
+    /// They stay: so it was when their owner's kind was young.
+    Orphaned,
+    /// Objects of this kind own nothing, whatever a client wishes.
+    None,
+}
+
 /// What a client is answered when an object is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Farewell {
@@ -49,6 +60,8 @@ pub(crate) struct Policy {
     pub(crate) deletion: Deletion,
     /// What is answered then.
     pub(crate) farewell: Farewell,
+    /// What becomes of their dependents if nobody says.
+    pub(crate) dependents: Dependents,
     /// What a replacement of an absent one does.
     pub(crate) absent: Absent,
     /// Whether a replacement may leave out the resource version.
@@ -66,12 +79,22 @@ pub(crate) enum Counted {
     Annotations,
 }
 
+/// Said to those who delete a Job and do not know what becomes of its pods.
+const JOBS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                    remove them or set propagationPolicy=Orphan to suppress this warning";
+
+/// What a client is warned of who deletes objects of this resource without saying what becomes of their dependents.
+pub(crate) fn deletion_warning(row: &Row) -> Option<&'static str> {
+    ((row.group, row.plural) == ("batch", "jobs")).then_some(JOBS)
+}
+
 impl Policy {
     /// The policy of a resource.
     pub(crate) fn of(row: &Row) -> Self {
         let usual = Self {
             deletion: Deletion::AtOnce,
             farewell: Farewell::Status,
+            dependents: Dependents::Collected,
             absent: Absent::NotFound,
             unconditional: Unconditional::Allowed,
             counted: Counted::Content,
@@ -79,15 +102,15 @@ impl Policy {
         let object = Self { farewell: Farewell::Object, ..usual };
         match (row.group, row.plural) {
             ("", "pods") => Self { deletion: Deletion::Graceful, ..object },
-            ("", "namespaces") => Self { deletion: Deletion::Emptied, ..usual },
+            ("", "namespaces") => Self { deletion: Deletion::Emptied, ..object },
+            ("", "replicationcontrollers") | ("batch", "jobs") => Self { dependents: Dependents::Orphaned, ..usual },
             ("", "services") => Self { absent: Absent::Created, ..object },
             (
                 "",
                 "serviceaccounts" | "persistentvolumeclaims" | "persistentvolumes" | "podtemplates" | "resourcequotas",
             ) => object,
-            ("" | "events.k8s.io", "events") | ("", "endpoints" | "limitranges") => {
-                Self { absent: Absent::Created, ..usual }
-            }
+            ("" | "events.k8s.io", "events") => Self { absent: Absent::Created, dependents: Dependents::None, ..usual },
+            ("", "endpoints" | "limitranges") => Self { absent: Absent::Created, ..usual },
             ("coordination.k8s.io", "leases") => {
                 Self { absent: Absent::Created, unconditional: Unconditional::Refused, ..usual }
             }

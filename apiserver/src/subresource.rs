@@ -3,7 +3,6 @@
 mod binding;
 mod connect;
 mod eviction;
-mod finalize;
 mod log;
 mod part;
 mod scale;
@@ -12,7 +11,7 @@ mod token;
 use std::sync::Arc;
 
 use coracle_api::failure::Failure;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::admit::Part;
 use crate::answer::{self, Answer, Refused};
@@ -35,13 +34,12 @@ pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
     }
     match subresource {
         Subresource::Status => part::perform(verb, &call, Part::Status).await,
-        Subresource::EphemeralContainers | Subresource::Resize => {
+        Subresource::EphemeralContainers | Subresource::Finalize | Subresource::Resize => {
             part::perform(verb, &call, Part::Below(subresource)).await
         }
         Subresource::Scale => scale::perform(verb, &call).await,
         Subresource::Binding => binding::bind(&call).await,
         Subresource::Log => log::log(&call).await,
-        Subresource::Finalize => finalize::finalize(&call).await,
         Subresource::Eviction => eviction::evict(&call).await,
         Subresource::Token => token::issue(&call).await,
         Subresource::Attach | Subresource::Exec | Subresource::PortForward | Subresource::Proxy => {
@@ -64,12 +62,8 @@ pub(crate) async fn bind(verb: Option<Verb>, call: Call) -> Answer {
     }
 }
 
-/// `Status` of a success that has nothing to show.
-fn success() -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
-}
-
-/// The answer to a creation that has nothing to show.
+/// The answer to a creation that has nothing to show: a `Status`.
 fn created() -> Answer {
-    Ok(answer::json(http::StatusCode::CREATED, success().to_string()))
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(answer::json(http::StatusCode::CREATED, status.to_string()))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{finalizers, generation, is_terminating, map_mut, metadata, set, set_finalizers, text, time};
 use crate::options::delete::{DeleteOptions, Propagation};
-use crate::policy::{Deletion, Policy};
+use crate::policy::{Deletion, Dependents, Policy};
 use crate::registry::Row;
 
 /// What is to be done.
@@ -31,40 +31,41 @@ pub(crate) fn check_preconditions(row: &Row, object: &Value, options: &DeleteOpt
         Failure::Conflict { about, why, causes: Vec::new() }
     };
     let (uid, version) = (text(object, "uid"), text(object, "resourceVersion"));
-    if let Some(wanted) = options.uid.as_deref().filter(|w| *w != uid) {
-        if Policy::of(row).deletion == Deletion::Emptied {
-            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+    let is_namespace = Policy::of(row).deletion == Deletion::Emptied;
+    for (what, wanted, is, happened) in [
+        ("UID", &options.uid, uid, "deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, version, "modified"),
+    ] {
+        let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != is) else { continue };
+        if is_namespace {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
             let about = crate::answer::refused::about(row, text(object, "name"));
             return Err(Failure::Conflict { about, why, causes: Vec::new() });
         }
         return Err(conflict(format!(
-            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
-        )));
-    }
-    if let Some(wanted) = options.resource_version.as_deref().filter(|w| *w != version) {
-        return Err(conflict(format!(
-            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). \
+             The object might have been {happened}"
         )));
     }
     Ok(())
 }
 
 /// Decides what a deletion at `now` does to `object`.
-pub(crate) fn plan(deletion: Deletion, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Plan {
-    match deletion {
-        Deletion::Emptied => plan_emptied(object, options, now),
+pub(crate) fn plan(policy: Policy, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Plan {
+    match policy.deletion {
+        Deletion::Emptied => plan_emptied(policy, object, options, now),
         Deletion::AtOnce => {
-            apply_propagation(&mut object, options.propagation);
+            apply_propagation(&mut object, options.propagation, policy.dependents);
             settle(object, now)
         }
         Deletion::Graceful => match graceful(&mut object, options.grace, now) {
             Grace::Pending => Plan::Leave,
             Grace::Over => {
-                apply_propagation(&mut object, options.propagation);
+                apply_propagation(&mut object, options.propagation, policy.dependents);
                 settle(object, now)
             }
             Grace::Granted(seconds) => {
-                apply_propagation(&mut object, options.propagation);
+                apply_propagation(&mut object, options.propagation, policy.dependents);
                 let held = finalizers(&object).next().is_some();
                 if seconds > 0 || held { Plan::Keep(object) } else { Plan::Remove(object) }
             }
@@ -115,8 +116,13 @@ fn grace_period(object: &Value) -> Option<i64> {
     metadata(object)?.get("deletionGracePeriodSeconds")?.as_i64()
 }
 
+/// A time that makes no sense is the shortest that there is.
+fn at_least_one(seconds: i64) -> i64 {
+    if seconds < 0 { 1 } else { seconds }
+}
+
 fn graceful(object: &mut Value, asked: Option<i64>, now: Timestamp) -> Grace {
-    let asked = asked.map(|seconds| if seconds < 0 { 1 } else { seconds });
+    let asked = asked.map(at_least_one);
     if is_terminating(object) {
         let Some(current) = grace_period(object) else { return Grace::Over };
         let Some(asked) = asked.filter(|asked| *asked < current) else { return Grace::Pending };
@@ -129,20 +135,23 @@ fn graceful(object: &mut Value, asked: Option<i64>, now: Timestamp) -> Grace {
     let at = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or("");
     let usual = object.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
     let ended = matches!(at("/status/phase"), "Succeeded" | "Failed");
-    let seconds = if at("/spec/nodeName").is_empty() || ended { 0 } else { asked.unwrap_or(usual).max(0) };
+    let seconds = if at("/spec/nodeName").is_empty() || ended { 0 } else { at_least_one(asked.unwrap_or(usual)) };
     mark(object, now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now));
     set(object, "deletionGracePeriodSeconds", seconds);
     Grace::Granted(seconds)
 }
 
-/// Sets the finalizers that make the garbage collector act as the client wishes.
-fn apply_propagation(object: &mut Value, wanted: Option<Propagation>) {
+/// Sets the finalizers that make the garbage collector act as the client wishes, or as is usual for the kind.
+fn apply_propagation(object: &mut Value, wanted: Option<Propagation>, usual: Dependents) {
     let has = |name: &str| finalizers(object).any(|f| f == name);
-    let wanted = wanted.unwrap_or(match (has(FINALIZER_ORPHAN), has(FINALIZER_FOREGROUND)) {
-        (true, _) => Propagation::Orphan,
-        (false, true) => Propagation::Foreground,
-        (false, false) => Propagation::Background,
-    });
+    let wanted = match (usual, wanted) {
+        (Dependents::None, _) => Propagation::Background,
+        (_, Some(wanted)) => wanted,
+        (_, None) if has(FINALIZER_ORPHAN) => Propagation::Orphan,
+        (_, None) if has(FINALIZER_FOREGROUND) => Propagation::Foreground,
+        (Dependents::Orphaned, None) => Propagation::Orphan,
+        (Dependents::Collected, None) => Propagation::Background,
+    };
     let others = finalizers(object).filter(|f| ![FINALIZER_ORPHAN, FINALIZER_FOREGROUND].contains(f));
     let mut kept: Vec<String> = others.map(str::to_owned).collect();
     match wanted {
@@ -154,17 +163,17 @@ fn apply_propagation(object: &mut Value, wanted: Option<Propagation>) {
 }
 
 /// A namespace is told to empty itself, and goes when nothing holds it.
-fn plan_emptied(mut object: Value, options: &DeleteOptions, now: Timestamp) -> Plan {
-    let held = object.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|f| !f.is_empty());
-    let orphaning = options.propagation == Some(Propagation::Orphan);
+fn plan_emptied(policy: Policy, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Plan {
     if is_terminating(&object) {
-        let goes = !held && finalizers(&object).next().is_none();
-        return if goes { Plan::Remove(object) } else { Plan::Leave };
+        let held = object.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|f| !f.is_empty());
+        if held {
+            return Plan::Leave;
+        }
+        apply_propagation(&mut object, options.propagation, policy.dependents);
+        return settle(object, now);
     }
     set(&mut object, "deletionTimestamp", time(now));
-    if orphaning {
-        apply_propagation(&mut object, options.propagation);
-    }
+    apply_propagation(&mut object, options.propagation, policy.dependents);
     map_mut(map_mut(&mut object).entry("status").or_insert(Value::Null))
         .insert("phase".to_owned(), "Terminating".into());
     Plan::Keep(object)
@@ -177,8 +186,16 @@ mod tests {
     use super::*;
 
     fn check(deletion: Deletion, object: Value, options: &DeleteOptions, expected: &str) {
+        told(Policy { deletion, ..usual() }, object, options, expected);
+    }
+
+    fn usual() -> Policy {
+        Policy::of(&crate::registry::Registry::builtin().get("", "v1", "configmaps").unwrap())
+    }
+
+    fn told(policy: Policy, object: Value, options: &DeleteOptions, expected: &str) {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let told = match plan(deletion, object, options, now) {
+        let told = match plan(policy, object, options, now) {
             Plan::Leave => "leave".to_owned(),
             Plan::Keep(o) => {
                 format!("keep {:?} {:?}", grace_period(&o).unwrap_or(-1), finalizers(&o).collect::<Vec<_>>().join(","))
@@ -200,6 +217,47 @@ mod tests {
     }
 
     #[test]
+    fn dependents_stay_where_that_is_usual_and_nobody_says_otherwise() {
+        let policy = |dependents| Policy { dependents, ..usual() };
+        let with = |propagation| DeleteOptions { propagation, ..DeleteOptions::default() };
+        let (background, foreground) = (with(Some(Propagation::Background)), with(Some(Propagation::Foreground)));
+        let plain = || json!({"metadata": {}});
+        let orphaned = || policy(Dependents::Orphaned);
+        told(orphaned(), plain(), &with(None), "keep 0 \"orphan\"");
+        told(orphaned(), plain(), &background, "remove");
+        told(
+            orphaned(),
+            json!({"metadata": {"finalizers": ["foregroundDeletion"]}}),
+            &with(None),
+            "keep 0 \"foregroundDeletion\"",
+        );
+        told(policy(Dependents::None), plain(), &foreground, "remove");
+        told(
+            policy(Dependents::None),
+            json!({"metadata": {"finalizers": ["orphan", "a/b"]}}),
+            &with(None),
+            "keep 0 \"a/b\"",
+        );
+    }
+
+    #[test]
+    fn a_namespace_waits_until_it_is_empty() {
+        let namespace = |meta: Value, finalizers: Value| json!({"metadata": meta, "spec": {"finalizers": finalizers}});
+        let usual = DeleteOptions::default();
+        let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+        let going = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        check(Deletion::Emptied, namespace(json!({}), json!(["kubernetes"])), &usual, "keep -1 \"\"");
+        check(
+            Deletion::Emptied,
+            namespace(json!({}), json!(["kubernetes"])),
+            &foreground,
+            "keep -1 \"foregroundDeletion\"",
+        );
+        check(Deletion::Emptied, namespace(going.clone(), json!(["kubernetes"])), &usual, "leave");
+        check(Deletion::Emptied, namespace(going, json!([])), &usual, "remove");
+    }
+
+    #[test]
     fn a_pod_gets_its_grace_only_on_a_node_and_while_it_runs() {
         let usual = DeleteOptions::default();
         let pod = |node: &str, phase: &str| {
@@ -209,6 +267,9 @@ mod tests {
         check(Deletion::Graceful, pod("", "Pending"), &usual, "remove");
         check(Deletion::Graceful, pod("n", "Running"), &usual, "keep 30 \"\"");
         check(Deletion::Graceful, pod("n", "Failed"), &usual, "remove");
+        let mut odd = pod("n", "Running");
+        odd["spec"]["terminationGracePeriodSeconds"] = json!(-5);
+        check(Deletion::Graceful, odd, &usual, "keep 1 \"\"");
         let now = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
         check(Deletion::Graceful, pod("n", "Running"), &now, "remove");
     }

@@ -63,7 +63,7 @@ async fn relay_error(answer: coracle_api::meet::HttpResponse) -> Refused {
     }
 }
 
-/// The container that is meant: the named one, the pod's only one, or the one that an annotation marks.
+/// The container that is meant: the named one, or the pod's only one.
 pub(super) fn container(call: &Call, pod: &Value) -> Result<String, Refused> {
     let name = &call.path.name;
     let names = |field: &str| -> Vec<String> {
@@ -79,18 +79,8 @@ pub(super) fn container(call: &Call, pod: &Value) -> Result<String, Refused> {
         }
         return Err(Refused::bad_request(format!("container {asked} is not valid for pod {name}")));
     }
-    if let [only] = containers.as_slice()
-        && init.is_empty()
-        && ephemeral.is_empty()
-    {
+    if let [only] = containers.as_slice() {
         return Ok(only.clone());
-    }
-    let marked = pod
-        .pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container")
-        .and_then(Value::as_str)
-        .filter(|m| containers.iter().any(|c| c == m));
-    if let Some(marked) = marked {
-        return Ok(marked.to_owned());
     }
     let mut why =
         format!("a container name must be specified for pod {name}, choose one of: [{}]", containers.join(" "));
@@ -114,6 +104,10 @@ fn check_options(call: &Call) -> Result<(), Refused> {
             let why = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
             errors.push(FieldError::invalid(key, number, why));
         }
+    }
+    let stated = |name: &str| pairs(&call.query).any(|(key, value)| key == name && !value.is_empty());
+    if stated("sinceSeconds") && stated("sinceTime") {
+        errors.push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
     }
     if errors.is_empty() {
         return Ok(());

@@ -1,20 +1,22 @@
 //! Deleting one object: at once, or marked and kept until what holds it lets go.
 
+use axum::response::Response;
 use coracle_api::clock;
 use coracle_api::failure::Failure;
+use coracle_api::field::FieldError;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::write::{self, Attempt, Written};
 use crate::admit;
-use crate::answer::{Answer, Refused, refused};
+use crate::answer::{Answer, Refused, refused, warn};
 use crate::body;
 use crate::machine::Call;
 use crate::object::deletion::{Plan, check_preconditions, plan};
 use crate::object::text;
 use crate::options::Run;
-use crate::options::delete::{DeleteOptions, parse};
-use crate::policy::{Farewell, Policy};
+use crate::options::delete::{DeleteOptions, IgnoreReadError, parse};
+use crate::policy::{Farewell, Policy, deletion_warning};
 use crate::store::{Action, Entry, Expect};
 
 /// How often a deletion is decided anew on the newest state before the client is told to try again.
@@ -30,14 +32,28 @@ pub(crate) enum Outcome {
 
 /// Deletes the object that the path names.
 pub(crate) async fn delete(call: &Call) -> Answer {
-    let body = body::options(&call.body, &call.headers, "DeleteOptions")?;
-    let options = parse(&call.query, body.as_ref())?;
-    match remove(call, &call.path.name, &options).await? {
+    let options = options(call)?;
+    let answer = match remove(call, &call.path.name, &options).await? {
         Outcome::Kept(written) => call.show(StatusCode::OK, &written.shown()),
         Outcome::Gone(last) => match Policy::of(&call.row).farewell {
             Farewell::Object => call.show(StatusCode::OK, &Written::Unstored(last).shown()),
             Farewell::Status => Ok(crate::answer::json(StatusCode::OK, success(call, &last).to_string())),
         },
+    };
+    Ok(warned(call, &options, answer?))
+}
+
+/// The options of a deletion, from the body or the query.
+pub(crate) fn options(call: &Call) -> Result<DeleteOptions, Refused> {
+    let body = body::options(&call.body, &call.headers, "DeleteOptions")?;
+    parse(&call.query, body.as_ref())
+}
+
+/// The answer with a warning for those who did not say what becomes of the dependents, where that surprises.
+pub(crate) fn warned(call: &Call, options: &DeleteOptions, answer: Response) -> Response {
+    match deletion_warning(&call.row).filter(|_| options.propagation.is_none()) {
+        Some(warning) => warn(answer, &[warning.to_owned()]),
+        None => answer,
     }
 }
 
@@ -58,8 +74,11 @@ pub(crate) async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> 
 async fn attempt(call: &Call, entry: &Entry, options: &DeleteOptions) -> Result<Option<Outcome>, Refused> {
     let object = entry.value();
     check_preconditions(&call.row, &object, options)?;
+    if options.ignore_read_error == IgnoreReadError::Yes {
+        return Err(readable(call, entry.key().name()));
+    }
     let (key, expect) = (entry.key().clone(), Expect::At(entry.revision()));
-    match plan(Policy::of(&call.row).deletion, object.clone(), options, clock::now()) {
+    match plan(Policy::of(&call.row), object.clone(), options, clock::now()) {
         Plan::Leave => Ok(Some(Outcome::Kept(Written::Unstored(object)))),
         Plan::Keep(state) if options.run == Run::Dry || state == object => {
             Ok(Some(Outcome::Kept(Written::Unstored(state))))
@@ -80,6 +99,13 @@ async fn attempt(call: &Call, entry: &Entry, options: &DeleteOptions) -> Result<
             Attempt::Lost(_) => Ok(None),
         },
     }
+}
+
+/// An object that can be read is not deleted by force.
+fn readable(call: &Call, name: &str) -> Refused {
+    let detail = "is exclusively used to delete corrupt object(s), try again by removing this option";
+    let error = FieldError::invalid("ignoreStoreReadErrorWithClusterBreakingPotential", true, detail);
+    Failure::Invalid { about: refused::about(&call.row, name), errors: vec![error] }.into()
 }
 
 fn success(call: &Call, last: &Value) -> Value {

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use super::delete::remove;
+use super::delete::{options, remove, warned};
 use super::list::{self, Page};
 use crate::answer::Answer;
-use crate::body;
 use crate::machine::Call;
-use crate::options::delete::parse;
 use crate::options::list::Use;
 use crate::store::Entry;
 
 /// Deletes what the path and the selectors name. Objects that went meanwhile are no failure.
 pub(crate) async fn delete_collection(call: &Call) -> Answer {
     let wanted = call.wanted()?;
-    let body = body::options(&call.body, &call.headers, "DeleteOptions")?;
-    let options = parse(&call.query, body.as_ref())?;
     let selected = crate::options::list::parse(&call.query, &call.row, Use::List)?;
+    let options = options(call)?;
     let page = list::page(call, &selected).await?;
     let mut deleted: Vec<Arc<Entry>> = Vec::with_capacity(page.entries.len());
     for entry in page.entries {
@@ -39,5 +36,5 @@ pub(crate) async fn delete_collection(call: &Call) -> Answer {
             Err(refused) => return Err(refused),
         }
     }
-    list::render(call, wanted, Page { entries: deleted, ..page })
+    Ok(warned(call, &options, list::render(call, wanted, Page { entries: deleted, ..page })?))
 }

@@ -77,23 +77,48 @@ impl Kind for Strategy {
         keep(new, old, "spec");
     }
 
+    fn prepare_for_part_update(_finalize: Subresource, new: &mut Value, old: &Value) {
+        keep(new, old, "status");
+    }
+
     fn validate(object: &Namespace) -> Vec<FieldError> {
-        let finalizers = object.spec.as_ref().and_then(|s| s.finalizers.as_deref()).unwrap_or_default();
-        let mut errors = Vec::new();
-        for (index, name) in finalizers.iter().enumerate() {
-            let path = item("spec", "finalizers", index);
-            let broken = qualified_name(name);
-            if broken.is_empty() && !name.contains('/') && name != FINALIZER_KUBERNETES {
-                let detail = "name is neither a standard finalizer name nor is it fully qualified";
-                errors.push(FieldError::invalid(path.clone(), name.as_str(), detail));
-            }
-            errors.extend(broken.into_iter().map(|rule| FieldError::invalid(path.clone(), name.as_str(), rule)));
-        }
-        errors
+        finalizers(object).flat_map(|name| broken("spec.finalizers", name)).collect()
+    }
+
+    /// What it waits for is not changed by an update.
+    fn validate_update(_new: &Namespace, _old: &Namespace) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    fn validate_status_update(new: &Namespace, _old: &Namespace) -> Vec<FieldError> {
+        let phase = new.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+        let (fits, detail) = match new.metadata.deletion_timestamp {
+            None => (phase == "Active", "may only be 'Active' if `deletionTimestamp` is empty"),
+            Some(_) => (phase == "Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty"),
+        };
+        if fits { Vec::new() } else { vec![FieldError::invalid("status.Phase", phase, detail)] }
+    }
+
+    fn validate_part_update(_finalize: Subresource, new: &Namespace, _old: &Namespace) -> Vec<FieldError> {
+        let named = finalizers(new).enumerate();
+        named.flat_map(|(index, name)| broken(&item("spec", "finalizers", index), name)).collect()
     }
 
     fn cells(object: &Namespace, now: Timestamp) -> Vec<Value> {
         let phase = or(object.status.as_ref().and_then(|s| s.phase.as_deref()), "");
         vec![cells::name(&object.metadata), phase.into(), cells::age(&object.metadata, now)]
     }
+}
+
+fn finalizers(object: &Namespace) -> impl Iterator<Item = &str> {
+    object.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).map(String::as_str)
+}
+
+/// What is wrong with the name of a finalizer.
+fn broken(path: &str, name: &str) -> Vec<FieldError> {
+    let mut rules = qualified_name(name);
+    if rules.is_empty() && !name.contains('/') && name != FINALIZER_KUBERNETES {
+        rules.push("name is neither a standard finalizer name nor is it fully qualified".to_owned());
+    }
+    rules.into_iter().map(|rule| FieldError::invalid(path, name, rule)).collect()
 }
