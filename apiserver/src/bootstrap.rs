@@ -13,6 +13,7 @@ use crate::admit;
 use crate::answer::Refused;
 use crate::machine::{Call, Machine};
 use crate::object;
+use crate::registry::SYSTEM_PRIORITIES;
 use crate::request::ResourcePath;
 use crate::store::{Action, Entry, Expect, Happened, Key, Prefix, WatchError, Watcher};
 use crate::verbs::write::{self, Attempt};
@@ -27,6 +28,10 @@ const SERVICE: &str = "kubernetes";
 pub(crate) async fn bootstrap(machine: &Arc<Machine>, addr: SocketAddr, service: IpAddr) -> Result<(), Refused> {
     for name in NAMESPACES {
         ensure(machine, ("", "namespaces", ""), json!({"metadata": {"name": name}})).await?;
+    }
+    for (name, value, description) in SYSTEM_PRIORITIES {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
+        ensure(machine, ("scheduling.k8s.io", "priorityclasses", ""), class).await?;
     }
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let port = json!({"name": "https", "protocol": "TCP", "port": 443, "targetPort": addr.port()});

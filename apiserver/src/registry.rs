@@ -16,6 +16,7 @@ mod typed;
 use std::sync::Arc;
 
 pub use catalogue::Registry;
+pub(crate) use kinds::priority_class::SYSTEM as SYSTEM_PRIORITIES;
 pub use kinds::service::addresses;
 
 use coracle_api::field::FieldError;
@@ -224,6 +225,11 @@ pub struct Column {
 pub trait Strategy: Send + Sync + 'static {
     /// How objects become those of the version in which they are kept; nothing: they are kept as they are.
     fn conversion(&self) -> Option<Conversion> {
+        None
+    }
+
+    /// What every client of the kind is told, whatever it does with it; nothing unless the kind is on its way out.
+    fn deprecation(&self) -> Option<&'static str> {
         None
     }
 

@@ -43,10 +43,18 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     let Some(verb) = verb else { return Err(Failure::MethodNotAllowed.into()) };
     check_path(&row, &path, verb)?;
     let call = Call { machine, row, path, query, headers: parts.headers, body };
-    if call.path.subresource.is_empty() {
+    let deprecation = call.row.strategy.deprecation();
+    let answer = if call.path.subresource.is_empty() {
         verbs::perform(verb, &call).await
     } else {
         subresource::perform(verb, call).await
+    };
+    match deprecation {
+        None => answer,
+        Some(warning) => {
+            let response = answer.unwrap_or_else(IntoResponse::into_response);
+            Ok(answer::warn(response, &[warning.to_owned()]))
+        }
     }
 }
 

@@ -89,6 +89,7 @@ mod tests {
             v1 events
             v1 namespaces
             v1 nodes
+            v1 persistentvolumes
             v1 persistentvolumeclaims
             v1 pods
             v1 secrets
@@ -96,9 +97,26 @@ mod tests {
             v1 services
             apps/v1 deployments
             apps/v1 replicasets
+            autoscaling/v2 horizontalpodautoscalers
+            autoscaling/v1 horizontalpodautoscalers
             coordination.k8s.io/v1 leases
             discovery.k8s.io/v1 endpointslices
-            policy/v1 poddisruptionbudgets"#]]
+            events.k8s.io/v1 events
+            networking.k8s.io/v1 ingressclasses
+            networking.k8s.io/v1 ingresses
+            networking.k8s.io/v1 networkpolicies
+            node.k8s.io/v1 runtimeclasses
+            policy/v1 poddisruptionbudgets
+            rbac.authorization.k8s.io/v1 clusterrolebindings
+            rbac.authorization.k8s.io/v1 clusterroles
+            rbac.authorization.k8s.io/v1 rolebindings
+            rbac.authorization.k8s.io/v1 roles
+            scheduling.k8s.io/v1 priorityclasses
+            storage.k8s.io/v1 csidrivers
+            storage.k8s.io/v1 csinodes
+            storage.k8s.io/v1 csistoragecapacities
+            storage.k8s.io/v1 storageclasses
+            storage.k8s.io/v1 volumeattachments"#]]
         .assert_eq(&names.join("\n"));
         assert!(registry.get("apps", "v1", "deployments").is_some_and(|r| r.kind == "Deployment"));
         assert!(registry.by_kind("", "v1", "Pod").is_some_and(|r| r.plural == "pods"));

@@ -24,6 +24,20 @@ pub(super) const NAME: Column = Column {
 /// How long it has existed.
 pub(super) const AGE: Column = text("Age", "How long the object has existed.");
 
+/// When it was made: what kinds show that nobody wrote columns for.
+pub(super) const CREATED: Column = Column {
+    name: "Created At",
+    kind: "date",
+    format: "",
+    description: "When the object was made, by the server's clock.",
+    priority: 0,
+};
+
+/// A column of yes or no.
+pub(super) const fn boolean(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "boolean", format: "", description, priority: 0 }
+}
+
 /// A column of text that is always shown.
 pub(super) const fn text(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: "string", format: "", description, priority: 0 }
@@ -54,6 +68,11 @@ pub(super) fn name(meta: &ObjectMeta) -> Value {
 /// The age cell.
 pub(super) fn age(meta: &ObjectMeta, now: Timestamp) -> Value {
     since(meta.creation_timestamp.as_ref(), now).into()
+}
+
+/// The cell that says when it was made.
+pub(super) fn created(meta: &ObjectMeta) -> Value {
+    meta.creation_timestamp.as_ref().map_or(Value::Null, |time| time.0.to_string().into())
 }
 
 /// The time since then, or that it is not known.

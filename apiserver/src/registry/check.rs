@@ -3,7 +3,9 @@
 //! Source of the words: `k8s.io/apimachinery/pkg/util/validation` and `pkg/api/validation`. A rule comes either as a
 //! list of sentences about a value, or adds errors about a path to those found so far.
 
+pub(super) mod addresses;
 pub(super) mod conditions;
+pub(super) mod domains;
 pub(super) mod labels;
 pub(super) mod names;
 pub(super) mod numbers;

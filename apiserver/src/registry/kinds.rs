@@ -6,16 +6,25 @@ mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod horizontal_pod_autoscaler;
+mod ingress;
+mod ingress_class;
 mod lease;
 mod namespace;
+mod network_policy;
 mod node;
+mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_disruption_budget;
+pub(super) mod priority_class;
+mod rbac;
 mod replica_set;
+mod runtime_class;
 mod secret;
 pub(super) mod service;
 mod service_account;
+mod storage;
 
 use std::sync::Arc;
 
@@ -32,6 +41,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         event::row(),
         namespace::row(),
         node::row(),
+        persistent_volume::row(),
         persistent_volume_claim::row(),
         pod::row(),
         secret::row(),
@@ -39,9 +49,26 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         service::row(),
         deployment::row(),
         replica_set::row(),
+        horizontal_pod_autoscaler::row(),
+        horizontal_pod_autoscaler::v1::row(),
         lease::row(),
         endpoint_slice::row(),
+        event::v1::row(),
+        ingress_class::row(),
+        ingress::row(),
+        network_policy::row(),
+        runtime_class::row(),
         pod_disruption_budget::row(),
+        rbac::bindings::cluster_row(),
+        rbac::roles::cluster_row(),
+        rbac::bindings::row(),
+        rbac::roles::row(),
+        priority_class::row(),
+        storage::driver::row(),
+        storage::node::row(),
+        storage::capacity::row(),
+        storage::class::row(),
+        storage::attachment::row(),
     ];
     rows.into_iter().map(Arc::new).collect()
 }

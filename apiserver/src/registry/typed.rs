@@ -28,6 +28,9 @@ pub(super) trait Kind: Send + Sync + 'static {
     /// How its objects become those of the version in which they are kept, if that is another.
     const CONVERSION: Option<Conversion> = None;
 
+    /// What every client of the kind is told, if it is on its way out.
+    const DEPRECATION: Option<&'static str> = None;
+
     /// Fields that upstream writes as `null` when there is nothing to write, by their dotted paths.
     const NULLS: &'static [&'static str] = &[];
 
@@ -102,6 +105,10 @@ fn parsed<T: DeserializeOwned + Default>(object: &Value) -> T {
 impl<K: Kind> Strategy for Typed<K> {
     fn conversion(&self) -> Option<Conversion> {
         K::CONVERSION
+    }
+
+    fn deprecation(&self) -> Option<&'static str> {
+        K::DEPRECATION
     }
 
     fn default(&self, object: Value) -> Result<Value, Unparsable> {

@@ -7,6 +7,12 @@ use super::{ListMerge, Merge};
 
 const CORE: &str = "io.k8s.api.core.v1";
 const APPS: &str = "io.k8s.api.apps.v1";
+const AUTOSCALING: &str = "io.k8s.api.autoscaling.v1";
+const AUTOSCALING_V2: &str = "io.k8s.api.autoscaling.v2";
+const NETWORKING: &str = "io.k8s.api.networking.v1";
+const NODE: &str = "io.k8s.api.node.v1";
+const RBAC: &str = "io.k8s.api.rbac.v1";
+const STORAGE: &str = "io.k8s.api.storage.v1";
 const DISCOVERY: &str = "io.k8s.api.discovery.v1";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
@@ -45,6 +51,10 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (APPS, "DeploymentSpec", RetainKeys, "strategy"),
     (APPS, "DeploymentStatus", Keyed(&["type"]), "conditions"),
     (APPS, "ReplicaSetStatus", Keyed(&["type"]), "conditions"),
+    (AUTOSCALING_V2, "HPAScalingRules", Atomic, "policies"),
+    (AUTOSCALING_V2, "HorizontalPodAutoscalerSpec", Atomic, "metrics"),
+    (AUTOSCALING_V2, "HorizontalPodAutoscalerStatus", Atomic, "currentMetrics"),
+    (AUTOSCALING_V2, "HorizontalPodAutoscalerStatus", Keyed(&["type"]), "conditions"),
     (CORE, "Capabilities", Atomic, "add drop"),
     (CORE, "CephFSVolumeSource", Atomic, "monitors"),
     (CORE, "ConfigMapProjection", Atomic, "items"),
@@ -117,6 +127,10 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (CORE, "ServiceSpec", AtomicMap, "selector"),
     (CORE, "ServiceStatus", Keyed(&["type"]), "conditions"),
     (CORE, "TopologySpreadConstraint", Atomic, "matchLabelKeys"),
+    (CORE, "PersistentVolumeSpec", Atomic, "accessModes mountOptions"),
+    (CORE, "PersistentVolumeSpec", GranularMap, "claimRef"),
+    (CORE, "TopologySelectorLabelRequirement", Atomic, "values"),
+    (CORE, "TopologySelectorTerm", Atomic, "matchLabelExpressions"),
     (DISCOVERY, "Endpoint", SetForApply, "addresses"),
     (DISCOVERY, "EndpointHints", Atomic, "forZones"),
     (DISCOVERY, "EndpointSlice", Atomic, "endpoints ports"),
@@ -130,11 +144,34 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (META, "ObjectMeta", Keyed(&["uid"]), "ownerReferences"),
     (META, "Status", Atomic, "details"),
     (META, "StatusDetails", Atomic, "causes"),
+    (NETWORKING, "HTTPIngressRuleValue", Atomic, "paths"),
+    (NETWORKING, "IPBlock", Atomic, "except"),
+    (NETWORKING, "IngressLoadBalancerIngress", Atomic, "ports"),
+    (NETWORKING, "IngressLoadBalancerStatus", Atomic, "ingress"),
+    (NETWORKING, "IngressSpec", Atomic, "rules tls"),
+    (NETWORKING, "IngressTLS", Atomic, "hosts"),
+    (NETWORKING, "NetworkPolicyEgressRule", Atomic, "ports to"),
+    (NETWORKING, "NetworkPolicyIngressRule", Atomic, "from ports"),
+    (NETWORKING, "NetworkPolicySpec", Atomic, "egress ingress policyTypes"),
+    (NODE, "Scheduling", Atomic, "tolerations"),
+    (NODE, "Scheduling", AtomicMap, "nodeSelector"),
+    (RBAC, "AggregationRule", Atomic, "clusterRoleSelectors"),
+    (RBAC, "ClusterRole", Atomic, "rules"),
+    (RBAC, "ClusterRoleBinding", Atomic, "subjects"),
+    (RBAC, "PolicyRule", Atomic, "apiGroups nonResourceURLs resourceNames resources verbs"),
+    (RBAC, "Role", Atomic, "rules"),
+    (RBAC, "RoleBinding", Atomic, "subjects"),
+    (STORAGE, "CSIDriverSpec", Atomic, "tokenRequests"),
+    (STORAGE, "CSIDriverSpec", SetForApply, "volumeLifecycleModes"),
+    (STORAGE, "CSINodeDriver", Atomic, "topologyKeys"),
+    (STORAGE, "CSINodeSpec", Keyed(&["name"]), "drivers"),
+    (STORAGE, "StorageClass", Atomic, "allowedTopologies mountOptions"),
 ];
 
 /// Types that have one owner as a whole.
 #[rustfmt::skip]
 const ATOMIC_TYPES: &[(&str, &str)] = &[
+    (AUTOSCALING, "CrossVersionObjectReference"),
     (CORE, "ConfigMapKeySelector"),
     (CORE, "EndpointAddress"),
     (CORE, "EndpointPort"),
@@ -146,9 +183,13 @@ const ATOMIC_TYPES: &[(&str, &str)] = &[
     (CORE, "ResourceFieldSelector"),
     (CORE, "SecretKeySelector"),
     (CORE, "TypedLocalObjectReference"),
+    (CORE, "TopologySelectorTerm"),
     (DISCOVERY, "EndpointPort"),
     (META, "LabelSelector"),
     (META, "OwnerReference"),
+    (NETWORKING, "ServiceBackendPort"),
+    (RBAC, "RoleRef"),
+    (RBAC, "Subject"),
 ];
 
 /// What is known about a field of a type, if anything.

@@ -1,6 +1,7 @@
 //! Rules about numbers: ranges, ports, percentages.
 
 use coracle_api::field::FieldError;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -74,5 +75,22 @@ pub(in crate::registry) fn shown(value: &IntOrString) -> Value {
     match value {
         IntOrString::Int(number) => (*number).into(),
         IntOrString::String(text) => text.as_str().into(),
+    }
+}
+
+/// A quantity in billionths; what is none counts as zero, for decoding has refused it before.
+fn nanos(quantity: &Quantity) -> i128 {
+    coracle_api::quantity::nanos(&quantity.0).unwrap_or(0)
+}
+
+/// Whether a quantity is more than nothing.
+pub(in crate::registry) fn is_positive(quantity: &Quantity) -> bool {
+    nanos(quantity) > 0
+}
+
+/// A quantity of nothing or more.
+pub(in crate::registry) fn quantity_not_negative(errors: &mut Errors, path: String, quantity: &Quantity) {
+    if nanos(quantity) < 0 {
+        errors.push(FieldError::invalid(path, quantity.0.as_str(), NOT_NEGATIVE));
     }
 }

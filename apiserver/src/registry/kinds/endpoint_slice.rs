@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, UNSET, first_three, or, text};
+use crate::registry::check::addresses::ip_warnings;
 use crate::registry::check::names::{self, require};
 use crate::registry::check::numbers::port;
 use crate::registry::check::{Errors, at, item, one_of, one_of_if_any};
@@ -59,6 +60,8 @@ impl Kind for Strategy {
 
     const SCHEMA: &'static str = "io.k8s.api.discovery.v1.EndpointSlice";
 
+    const NULLS: &'static [&'static str] = &["endpoints", "ports"];
+
     fn default(object: &mut EndpointSlice) {
         for port in object.ports.iter_mut().flatten() {
             port.name.get_or_insert_default();
@@ -84,6 +87,18 @@ impl Kind for Strategy {
             errors.push(FieldError::invalid("addressType", new.address_type.as_str(), "field is immutable"));
         }
         errors
+    }
+
+    fn warnings(object: &EndpointSlice) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let of_names = object.address_type == "FQDN";
+        for (index, endpoint) in object.endpoints.iter().flatten().enumerate().filter(|_| !of_names) {
+            let path = item("", "endpoints", index);
+            for (index, address) in endpoint.addresses.iter().enumerate() {
+                warnings.extend(ip_warnings(&item(&path, "addresses", index), address));
+            }
+        }
+        warnings
     }
 
     fn cells(object: &EndpointSlice, now: Timestamp) -> Vec<Value> {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, NONE, first_three, text};
+use crate::registry::check::addresses::ip_warnings;
 use crate::registry::check::numbers::port;
 use crate::registry::check::{Errors, at, ip, item, one_of};
 use crate::registry::meta::NameRule;
@@ -47,6 +48,9 @@ impl Kind for Strategy {
 
     const SCHEMA: &'static str = "io.k8s.api.core.v1.Endpoints";
 
+    const DEPRECATION: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+
     fn default(object: &mut Endpoints) {
         let ports = object.subsets.iter_mut().flatten().flat_map(|s| s.ports.iter_mut().flatten());
         for port in ports {
@@ -60,6 +64,20 @@ impl Kind for Strategy {
             validate_subset(&mut errors, &item("", "subsets", index), subset);
         }
         errors
+    }
+
+    fn warnings(object: &Endpoints) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (index, subset) in object.subsets.iter().flatten().enumerate() {
+            let path = item("", "subsets", index);
+            for (field, list) in [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]
+            {
+                for (index, address) in list.iter().flatten().enumerate() {
+                    warnings.extend(ip_warnings(&at(&item(&path, field, index), "ip"), &address.ip));
+                }
+            }
+        }
+        warnings
     }
 
     fn cells(object: &Endpoints, now: Timestamp) -> Vec<Value> {

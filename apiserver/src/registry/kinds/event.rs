@@ -1,4 +1,8 @@
-//! Event: what happened, for people to read. Kept in memory first: it is not worth a flash write.
+//! Event: what happened, for people to read. Kept in memory first: it is not worth a flash write. Kept as the core
+//! group has it; `events.k8s.io/v1` is another view of the same objects.
+
+pub(super) mod v1;
+mod validate;
 
 use std::sync::Arc;
 
@@ -72,6 +76,8 @@ impl Kind for Strategy {
 
     const SCHEMA: &'static str = "io.k8s.api.core.v1.Event";
 
+    const NULLS: &'static [&'static str] = &["eventTime", "firstTimestamp", "lastTimestamp"];
+
     fn default(object: &mut Event) {
         object.source.get_or_insert_default();
         object.reporting_component.get_or_insert_default();
@@ -79,19 +85,7 @@ impl Kind for Strategy {
     }
 
     fn validate(object: &Event) -> Vec<FieldError> {
-        let own = object.metadata.namespace.as_deref().unwrap_or_default();
-        let about = object.involved_object.namespace.as_deref().unwrap_or_default();
-        // An event about an object of the cluster lives in the default namespace; old clients do not keep to it.
-        let fits = if about.is_empty() {
-            matches!(own, "default" | "kube-system") || object.event_time.is_none()
-        } else {
-            about == own
-        };
-        let mut errors = Vec::new();
-        if !fits {
-            errors.push(FieldError::invalid("involvedObject.namespace", about, "does not match event.namespace"));
-        }
-        errors
+        validate::old_rules(object, "reportingComponent")
     }
 
     fn cells(object: &Event, now: Timestamp) -> Vec<Value> {

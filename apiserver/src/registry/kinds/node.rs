@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, NONE, UNKNOWN, or, text, wide};
+use crate::registry::check::addresses::cidr_warnings;
 use crate::registry::check::labels::{label_value, qualified_name};
 use crate::registry::check::names::require;
 use crate::registry::check::{Errors, at, cidr, item, one_of};
@@ -104,6 +105,11 @@ impl Kind for Strategy {
             errors.push(FieldError::forbidden("spec.providerID", detail));
         }
         errors
+    }
+
+    fn warnings(object: &Node) -> Vec<String> {
+        let cidrs = object.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten()).enumerate();
+        cidrs.flat_map(|(index, range)| cidr_warnings(&item("spec", "podCIDRs", index), range)).collect()
     }
 
     fn cells(object: &Node, now: Timestamp) -> Vec<Value> {

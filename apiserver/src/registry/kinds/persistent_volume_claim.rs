@@ -29,8 +29,8 @@ const COLUMNS: &[Column] = &[
     wide("VolumeMode", "A file system or a block device."),
 ];
 
-/// Access modes, with the letters that cells show, in the order in which they show them.
-const MODES: [(&str, &str); 4] =
+/// Access modes, with the letters that cells show. in the order in which they show them.
+pub(super) const MODES: [(&str, &str); 4] =
     [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
 
 /// Where the storage class stood before the spec had it.
@@ -167,7 +167,8 @@ impl Kind for Strategy {
     }
 }
 
-fn letters(modes: &[String]) -> String {
+/// Access modes as cells show them.
+pub(super) fn letters(modes: &[String]) -> String {
     let known = MODES.iter().filter(|(name, _)| modes.iter().any(|m| m == name)).map(|(_, letters)| *letters);
     known.collect::<Vec<_>>().join(",")
 }

@@ -4,6 +4,7 @@ pub mod addresses;
 mod cells;
 mod defaults;
 mod validate;
+mod warnings;
 
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ impl Kind for Strategy {
     }
 
     fn warnings(object: &Service) -> Vec<String> {
-        validate::warnings(object)
+        warnings::warnings(object)
     }
 
     fn cells(object: &Service, now: Timestamp) -> Vec<Value> {

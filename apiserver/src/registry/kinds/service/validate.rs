@@ -248,17 +248,6 @@ pub(super) fn validate_status(service: &Service) -> Errors {
     errors
 }
 
-/// What is allowed but odd.
-pub(super) fn warnings(service: &Service) -> Vec<String> {
-    let empty = ServiceSpec::default();
-    let spec = service.spec.as_ref().unwrap_or(&empty);
-    let named = spec.external_name.as_deref().is_some_and(|n| !n.is_empty());
-    if named && spec.type_.as_deref() != Some("ExternalName") {
-        return vec!["spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned()];
-    }
-    Vec::new()
-}
-
 /// The rules for a change: an address once given stays, unless the type has none.
 pub(super) fn validate_update(new: &Service, old: &Service) -> Errors {
     let mut errors = Vec::new();
