@@ -23,6 +23,7 @@ use coracle_api::field::FieldError;
 use serde_json::Value;
 
 use crate::answer::Refused;
+use crate::apply::{Typed, Writer, entries, update as managers};
 use crate::body;
 use crate::machine::Machine;
 use crate::object;
@@ -76,6 +77,26 @@ pub(crate) enum Part {
     Below(Subresource),
 }
 
+/// Who manages the fields that are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Managed<'a> {
+    /// The writer takes over what it changes.
+    By(&'a Writer),
+    /// The object says so already.
+    AsStated,
+}
+
+/// How an object is changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    /// Which part.
+    pub(crate) part: Part,
+    /// What the client sent.
+    pub(crate) source: Source,
+    /// Who manages what changes.
+    pub(crate) managed: Managed<'a>,
+}
+
 /// How far a changed object has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -102,9 +123,17 @@ async fn appears(machine: &Machine, key: &Key) {
 }
 
 /// Admits a new object, whose metadata has begun.
-pub(crate) fn create(machine: &Machine, row: &Row, sent: Value) -> Result<(Admitted, Reserved), Refused> {
+pub(crate) fn create(
+    machine: &Machine,
+    row: &Row,
+    sent: Value,
+    managed: Managed<'_>,
+) -> Result<(Admitted, Reserved), Refused> {
+    let mut sent = sent;
+    let entries = entries::set_aside(&mut sent, None);
     let attributes = Attributes { machine, row, operation: Operation::Create };
     let mut object = defaulted(row, sent)?;
+    manage(row, &mut object, None, entries, managed);
     machine.plugins.mutate(&attributes, &mut object)?;
     row.strategy.prepare_for_create(&mut object);
     let reserved = reserve(machine, row, &mut object, None)?;
@@ -122,8 +151,14 @@ pub(crate) fn delete(machine: &Machine, row: &Row, name: &str) -> Result<(), Ref
 
 /// Admits an object that the server itself makes at its start. It is not validated: the server may be reached at an
 /// address that would be wrong for anybody else to write, such as a loopback address.
-pub(crate) fn create_our_own(machine: &Machine, row: &Row, made: Value) -> Result<(Admitted, Reserved), Refused> {
+pub(crate) fn create_our_own(
+    machine: &Machine,
+    row: &Row,
+    made: Value,
+    writer: &Writer,
+) -> Result<(Admitted, Reserved), Refused> {
     let mut object = defaulted(row, made)?;
+    manage(row, &mut object, None, None, Managed::By(writer));
     row.strategy.prepare_for_create(&mut object);
     let reserved = reserve(machine, row, &mut object, None)?;
     Ok((Admitted(object), reserved))
@@ -135,13 +170,16 @@ pub(crate) fn update(
     row: &Row,
     sent: Value,
     old: &Value,
-    part: Part,
-    source: Source,
+    manner: Manner<'_>,
 ) -> Result<(Admitted, Reserved), Refused> {
+    let Manner { part, source, managed } = manner;
+    let mut sent = sent;
+    let entries = entries::set_aside(&mut sent, Some(old));
     let mut object = match source {
         Source::Body => defaulted(row, sent)?,
         Source::Typed => sent,
     };
+    manage(row, &mut object, Some(old), entries, managed);
     let attributes = Attributes { machine, row, operation: Operation::Update { old, part } };
     machine.plugins.mutate(&attributes, &mut object)?;
     match part {
@@ -163,6 +201,7 @@ pub(crate) fn update(
     });
     refuse(row, &object, errors)?;
     machine.plugins.validate(&attributes, &object)?;
+    entries::keep_times(&mut object, old);
     Ok((Admitted(object), reserved))
 }
 
@@ -175,6 +214,19 @@ pub(crate) fn of_our_own(object: Value) -> Admitted {
 pub(crate) fn release(machine: &Machine, row: &Row, object: &Value) {
     if has_addresses(row) {
         machine.addresses.release(object);
+    }
+}
+
+/// Writes down who manages the fields of an object that has been decoded.
+fn manage(row: &Row, object: &mut Value, old: Option<&Value>, entries: Option<Value>, managed: Managed<'_>) {
+    entries::take(object);
+    match managed {
+        Managed::By(writer) => managers::track(&Typed::of(row, &writer.subresource), old, object, entries, writer),
+        Managed::AsStated => {
+            if let Some(entries) = entries {
+                entries::put_value(object, entries);
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bodies of requests: read up to a limit, decoded from JSON, YAML or Protocol Buffers, checked to be the kind they are sent as.
 
+pub(crate) mod yaml;
+
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use coracle_api::failure::Failure;
@@ -143,8 +145,7 @@ pub(crate) fn options(bytes: &Bytes, headers: &HeaderMap, kind: &str) -> Result<
 }
 
 fn yaml(bytes: &Bytes, kind: &str) -> Result<Bytes, Refused> {
-    let parsed: Result<Value, _> = serde_saphyr::from_slice(bytes);
-    match parsed {
+    match yaml::parse(bytes) {
         Ok(value) => Ok(value.to_string().into()),
         Err(error) => Err(unrecognized(kind, bytes, &format!("yaml: {error}"))),
     }

@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 
 use crate::admit;
 use crate::answer::Refused;
+use crate::apply::Typed;
+use crate::apply::update::track;
 use crate::machine::{Call, Machine};
 use crate::object;
+use crate::options::write::WriteOptions;
 use crate::registry::SYSTEM_PRIORITIES;
 use crate::request::ResourcePath;
 use crate::store::{Action, Entry, Expect, Happened, Key, Prefix, WatchError, Watcher};
@@ -20,6 +23,9 @@ use crate::verbs::write::{self, Attempt};
 
 /// How long to wait before trying again to write what was deleted.
 const KEEP_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Who manages these objects: upstream's name for the server.
+const AGENT: &str = "kube-apiserver";
 
 /// The name of the API's own Service.
 const SERVICE: &str = "kubernetes";
@@ -114,6 +120,7 @@ async fn ensure(
         query: String::new(),
         headers: http::HeaderMap::new(),
         body: bytes::Bytes::new(),
+        agent: AGENT.to_owned(),
     };
     match call.existing() {
         Err(_) => make(&call, wanted).await,
@@ -124,7 +131,8 @@ async fn ensure(
 async fn make(call: &Call, mut wanted: Value) -> Result<(), Refused> {
     let uid = uuid::Uuid::new_v4().to_string();
     object::begin(&mut wanted, &call.row, &call.path.namespace, uid, clock::now());
-    let (admitted, reserved) = admit::create_our_own(&call.machine, &call.row, wanted)?;
+    let (admitted, reserved) =
+        admit::create_our_own(&call.machine, &call.row, wanted, &call.writer(&WriteOptions::default()))?;
     let put = Action::Put(write::encode(&admitted)?);
     if let Attempt::Done(_) = write::commit(call, call.key(&call.path.name), Expect::Absent, put).await? {
         reserved.keep();
@@ -148,6 +156,8 @@ async fn renew(call: &Call, entry: &Entry, wanted: &Value) -> Result<(), Refused
     if new == old {
         return Ok(());
     }
+    let writer = call.writer(&WriteOptions::default());
+    track(&Typed::of(&call.row, &writer.subresource), Some(&old), &mut new, None, &writer);
     let put = Action::Put(write::encode(&admit::of_our_own(new))?);
     write::commit(call, entry.key().clone(), Expect::At(entry.revision()), put).await.map(|_| ())
 }

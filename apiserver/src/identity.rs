@@ -47,6 +47,15 @@ impl Identity {
         &self.user
     }
 
+    /// The name of the component that the user is: `kube-scheduler`, `kubelet`; empty if it is none.
+    pub(crate) fn component(&self) -> &str {
+        match self.user.strip_prefix("system:") {
+            Some(_) if self.user.starts_with(USER_NODE_PREFIX) => "kubelet",
+            Some(name) => name.rsplit(':').next().unwrap_or(name),
+            None => "",
+        }
+    }
+
     /// The groups that the user is in.
     #[must_use]
     pub fn groups(&self) -> &[String] {

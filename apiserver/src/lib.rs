@@ -31,6 +31,7 @@ mod health;
 mod metrics;
 
 pub mod admit;
+mod apply;
 pub mod patch;
 pub mod registry;
 pub mod scale;

@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admit::plugins::Plugins;
 use crate::answer::{self, Answer, Form, Refused, Wanted, accept, shape};
+use crate::apply::Writer;
 use crate::discovery::Discovery;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::options::write::WriteOptions;
 use crate::registry::addresses::Addresses;
 use crate::registry::{Registry, Row, Scope};
 use crate::request::ResourcePath;
@@ -64,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// The body; empty where the verb has none.
     pub(crate) body: bytes::Bytes,
+    /// What the client calls itself, for want of a field manager.
+    pub(crate) agent: String,
 }
 
 /// How long a request waits for a revision that is still to come: upstream's bound.
@@ -97,6 +101,17 @@ impl Deref for Seen<'_> {
 }
 
 impl Call {
+    /// Who writes by this request.
+    pub(crate) fn writer(&self, options: &WriteOptions) -> Writer {
+        let manager = if options.manager.is_empty() { &self.agent } else { &options.manager };
+        Writer {
+            manager: manager.clone(),
+            api_version: self.row.api_version(),
+            subresource: self.path.subresource.clone(),
+            now: coracle_api::clock::now(),
+        }
+    }
+
     /// The store, with objects in the version of the row.
     pub(crate) fn store(&self) -> Seen<'_> {
         match self.row.strategy.conversion() {

@@ -75,7 +75,7 @@ pub(crate) fn time(at: Timestamp) -> String {
 }
 
 /// What of the metadata is the server's alone, and what is not kept at all.
-const NOT_THE_CLIENTS: [&str; 8] = [
+const NOT_THE_CLIENTS: [&str; 7] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -83,10 +83,10 @@ const NOT_THE_CLIENTS: [&str; 8] = [
     "deletionGracePeriodSeconds",
     "generation",
     "selfLink",
-    "managedFields",
 ];
 
-/// Begins an object's life: what the server alone writes, whatever the client sent for it.
+/// Begins an object's life: what the server alone writes, whatever the client sent for it. Who manages which fields is
+/// said when it is admitted.
 pub(crate) fn begin(object: &mut Value, row: &Row, namespace: &str, uid: String, now: Timestamp) {
     let meta = metadata_mut(object);
     for field in NOT_THE_CLIENTS {
@@ -112,7 +112,7 @@ pub(crate) fn begin(object: &mut Value, row: &Row, namespace: &str, uid: String,
 pub(crate) fn carry_over(new: &mut Value, old: &Value) {
     let Some(old_meta) = metadata(old) else { return };
     let meta = metadata_mut(new);
-    for field in ["managedFields", "selfLink", "generation", "resourceVersion"] {
+    for field in ["selfLink", "generation", "resourceVersion"] {
         meta.remove(field);
     }
     for field in ["generation", "resourceVersion"] {
@@ -173,7 +173,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3,
             "resourceVersion": "7", "deletionTimestamp": "d", "labels": {"x": "y"}}});
         let mut new = json!({"metadata": {"name": "a", "generation": 9, "resourceVersion": "6", "deletionTimestamp": null,
-            "managedFields": [{}], "finalizers": []}});
+            "selfLink": "x", "finalizers": []}});
         carry_over(&mut new, &old);
         let expected = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3,
             "resourceVersion": "7", "deletionTimestamp": "d"}});

@@ -15,6 +15,8 @@ mod strict;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use serde_json::Value;
+
 pub use openapi::{Definitions, name_of};
 pub use strict::{Decoded, decode};
 
@@ -29,7 +31,7 @@ pub fn builtin() -> &'static Schemas {
 #[derive(Debug)]
 pub struct Schemas {
     types: Vec<Type>,
-    by_name: HashMap<Box<str>, TypeId>,
+    by_name: HashMap<Box<str>, Shape>,
 }
 
 /// Where a type stands in [`Schemas`].
@@ -41,6 +43,8 @@ pub(crate) struct TypeId(u32);
 struct Type {
     /// Its fields, sorted by name.
     fields: Vec<Field>,
+    /// Whether its objects have one owner as a whole.
+    whole: bool,
 }
 
 /// A field of an object type.
@@ -49,6 +53,8 @@ pub(crate) struct Field {
     name: Box<str>,
     pub(crate) shape: Shape,
     pub(crate) merge: Merge,
+    pub(crate) owned: Owned,
+    pub(crate) zero: Zero,
 }
 
 /// What a value may be.
@@ -101,10 +107,46 @@ pub(crate) enum ListMerge {
     Union,
 }
 
+/// Who owns what of a field's value, under server-side apply.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) enum Owned {
+    /// As its type has it: objects and maps by their parts, lists and scalars as a whole.
+    #[default]
+    ByType,
+    /// One owner.
+    Whole,
+    /// An owner for each part, whatever the type says.
+    Parts,
+    /// A list of scalars that are each there once, with an owner each.
+    Set,
+    /// A list of objects that are told apart by these keys, sorted by name.
+    Keyed(Box<[MapKey]>),
+}
+
+/// A field by which the objects of a list are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MapKey {
+    pub(crate) name: Box<str>,
+    /// What it is where it is left out.
+    pub(crate) default: Option<Value>,
+}
+
+/// What an object without a value for a field holds there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Zero {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// An object that is always there, if only an empty one: nobody can add it or own it.
+    Object,
+    /// `null`.
+    Null,
+}
+
 impl Schemas {
     /// The type of this name.
-    pub(crate) fn root(&self, name: &str) -> Shape {
-        self.by_name.get(name).map_or(Shape::Any, |id| Shape::Object(*id))
+    pub(crate) fn root(&self, name: &str) -> &Shape {
+        self.by_name.get(name).unwrap_or(&Shape::Any)
     }
 
     /// A field of a type.
@@ -112,5 +154,10 @@ impl Schemas {
         let fields = &self.types.get(usize::try_from(id.0).ok()?)?.fields;
         let at = fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
         fields.get(at)
+    }
+
+    /// Whether objects of a type have one owner as a whole.
+    pub(crate) fn is_whole(&self, id: TypeId) -> bool {
+        usize::try_from(id.0).ok().and_then(|at| self.types.get(at)).is_some_and(|t| t.whole)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A verb knows its row and never its kind. Writes go through [`write`], so that conflicts are met in one place.
 
+pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod delete_collection;

@@ -6,13 +6,16 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use coracle_api::failure::Failure;
 use coracle_api::meet::{Body, HttpRequest};
+use http::header::USER_AGENT;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::answer::{self, Answer, Refused};
 use crate::body;
 use crate::discovery;
+use crate::identity::Identity;
 use crate::machine::{Call, Machine};
+use crate::options::write::manager_of_agent;
 use crate::registry::{Row, Scope};
 use crate::request::{RequestInfo, ResourcePath, Verb};
 use crate::subresource;
@@ -33,8 +36,9 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
         return discovery::group(&machine, &parts);
     };
     let query = parts.uri.query().unwrap_or("").to_owned();
+    let agent = agent(&parts);
     if let Some(row) = subresource::binding_collection(&machine, &path) {
-        let call = Call { machine, row: row?, path, query, headers: parts.headers, body };
+        let call = Call { machine, row: row?, path, query, headers: parts.headers, body, agent };
         return subresource::bind(verb, call).await;
     }
     let Some(row) = machine.registry.get(&path.group, &path.version, &path.resource) else {
@@ -42,7 +46,7 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     };
     let Some(verb) = verb else { return Err(Failure::MethodNotAllowed.into()) };
     check_path(&row, &path, verb)?;
-    let call = Call { machine, row, path, query, headers: parts.headers, body };
+    let call = Call { machine, row, path, query, headers: parts.headers, body, agent };
     let deprecation = call.row.strategy.deprecation();
     let answer = if call.path.subresource.is_empty() {
         verbs::perform(verb, &call).await
@@ -55,6 +59,14 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
             let response = answer.unwrap_or_else(IntoResponse::into_response);
             Ok(answer::warn(response, &[warning.to_owned()]))
         }
+    }
+}
+
+/// What the client calls itself. Our own components send no name: they are called after their users.
+fn agent(parts: &http::request::Parts) -> String {
+    match parts.headers.get(USER_AGENT).map(http::HeaderValue::as_bytes) {
+        Some(agent) if !agent.is_empty() => manager_of_agent(&String::from_utf8_lossy(agent)),
+        _ => parts.extensions.get::<Identity>().map(Identity::component).unwrap_or_default().to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@ use coracle_api::field::FieldError;
 
 use super::{Run, dry_run};
 use crate::answer::Refused;
+use crate::apply::config::Force;
 use crate::request::pairs;
 
 /// A field manager's name may have so many bytes (upstream's bound).
@@ -28,29 +29,87 @@ pub(crate) struct WriteOptions {
     pub(crate) run: Run,
     /// What to do about unknown fields.
     pub(crate) validation: FieldValidation,
+    /// The field manager; empty if the client names none.
+    pub(crate) manager: String,
+    /// What an apply does to fields that others own; nothing if the client does not say.
+    pub(crate) force: Option<Force>,
 }
 
 /// Reads the options of a write; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
 pub(crate) fn parse(query: &str, kind: &str) -> Result<WriteOptions, Refused> {
-    let (mut dry, mut validation, mut errors) = (Vec::new(), FieldValidation::default(), Vec::new());
+    let (options, errors) = read(query);
+    if errors.is_empty() { Ok(options) } else { Err(Refused::invalid_options(kind, errors)) }
+}
+
+/// Reads the options of an apply, which must name its manager.
+pub(crate) fn parse_apply(query: &str) -> Result<WriteOptions, Refused> {
+    let (options, mut errors) = read(query);
+    if options.manager.is_empty() {
+        errors.insert(0, FieldError::required("fieldManager", "is required for apply patch"));
+    }
+    if errors.is_empty() { Ok(options) } else { Err(Refused::invalid_options("PatchOptions", errors)) }
+}
+
+fn read(query: &str) -> (WriteOptions, Vec<FieldError>) {
+    let (mut dry, mut validation, mut manager, mut force) = (Vec::new(), None, None, None);
     for (key, value) in pairs(query) {
         match key.as_str() {
             "dryRun" => dry.push(value),
-            "fieldManager" if value.len() > FIELD_MANAGER_BYTES_MAX => {
-                errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES_MAX));
+            "fieldManager" => {
+                manager.get_or_insert(value);
             }
-            "fieldValidation" => match value.as_str() {
-                "" | "Warn" => validation = FieldValidation::Warn,
-                "Ignore" => validation = FieldValidation::Ignore,
-                "Strict" => validation = FieldValidation::Strict,
-                other => {
-                    let supported = ["", "Ignore", "Strict", "Warn"];
-                    errors.push(FieldError::not_supported("fieldValidation", other, &supported));
-                }
-            },
+            "fieldValidation" => {
+                validation.get_or_insert(value);
+            }
+            "force" => {
+                let no = value == "0" || value.eq_ignore_ascii_case("false");
+                force.get_or_insert(if no { Force::No } else { Force::Yes });
+            }
             _ => {}
         }
     }
+    let manager = manager.unwrap_or_default();
+    let mut errors = check_manager(&manager);
     let run = dry_run(dry.iter().map(String::as_str), &mut errors);
-    if errors.is_empty() { Ok(WriteOptions { run, validation }) } else { Err(Refused::invalid_options(kind, errors)) }
+    let validation = match validation.unwrap_or_default().as_str() {
+        "" | "Warn" => FieldValidation::Warn,
+        "Ignore" => FieldValidation::Ignore,
+        "Strict" => FieldValidation::Strict,
+        other => {
+            let supported = ["", "Ignore", "Strict", "Warn"];
+            errors.push(FieldError::not_supported("fieldValidation", other, &supported));
+            FieldValidation::Warn
+        }
+    };
+    (WriteOptions { run, validation, manager, force }, errors)
+}
+
+/// The rules for a manager's name: short, and of characters that can be printed.
+fn check_manager(manager: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if manager.len() > FIELD_MANAGER_BYTES_MAX {
+        errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES_MAX));
+    }
+    for (at, c) in manager.char_indices().filter(|(_, c)| !is_printable(*c)) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        errors.push(FieldError::invalid("fieldManager", manager, why));
+    }
+    errors
+}
+
+/// Whether a character can be printed, as far as Go sees it: of all blanks only the plain one.
+fn is_printable(c: char) -> bool {
+    c == ' ' || !c.is_control() && !c.is_whitespace() && (c.is_ascii() || c.escape_debug().len() == 1)
+}
+
+/// What a client calls itself, as a manager: its user agent up to the first slash.
+pub(crate) fn manager_of_agent(agent: &str) -> String {
+    let mut manager = String::new();
+    for c in agent.split('/').next().unwrap_or("").chars().filter(|c| is_printable(*c)) {
+        if manager.len() + c.len_utf8() > FIELD_MANAGER_BYTES_MAX {
+            break;
+        }
+        manager.push(c);
+    }
+    manager
 }

@@ -25,7 +25,7 @@ const RETAIN_KEYS: &str = "$retainKeys";
 pub(super) fn apply(target: &Value, patch: &Map<String, Value>, schema: &str) -> Result<Value, PatchError> {
     let schemas = schema::builtin();
     let target = target.as_object().cloned().unwrap_or_default();
-    Merging { schemas }.object(&schemas.root(schema), target, patch.clone()).map(Value::Object)
+    Merging { schemas }.object(schemas.root(schema), target, patch.clone()).map(Value::Object)
 }
 
 fn directive<T>(message: impl Into<String>) -> Result<T, PatchError> {

@@ -17,7 +17,8 @@ use k8s_openapi::schemars::SchemaGenerator;
 use k8s_openapi::schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{Field, Schemas, Shape, Type, TypeId, facts};
+use super::facts::Fact;
+use super::{Field, MapKey, Owned, Schemas, Shape, Type, TypeId, Zero, facts};
 use crate::registry::Registry;
 
 /// Where references point to.
@@ -60,6 +61,7 @@ pub(super) fn builtin() -> Schemas {
         (0_u32..).zip(&objects).map(|(at, (name, _))| (name.as_str().into(), TypeId(at))).collect();
     let builder = Builder { definitions: &definitions, by_name: &by_name };
     let types = objects.iter().map(|(name, properties)| builder.object(name, properties)).collect();
+    let by_name = by_name.into_iter().map(|(name, id)| (name, Shape::Object(id))).collect();
     Schemas { types, by_name }
 }
 
@@ -74,10 +76,28 @@ impl Builder<'_> {
             name: field.as_str().into(),
             shape: self.shape(schema),
             merge: facts::merge(name, field),
+            owned: self.owned(name, field, schema),
+            zero: zero(name, properties, field),
         };
         let mut fields: Vec<Field> = properties.iter().map(field).collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
-        Type { fields }
+        Type { fields, whole: facts::is_atomic(name) }
+    }
+
+    fn owned(&self, name: &str, field: &str, schema: &Value) -> Owned {
+        match facts::of(name, field) {
+            None | Some(Fact::RetainKeys) => Owned::ByType,
+            Some(Fact::Atomic | Fact::AtomicForApply(_) | Fact::AtomicMap) => Owned::Whole,
+            Some(Fact::GranularMap) => Owned::Parts,
+            Some(Fact::Set | Fact::SetForApply) => Owned::Set,
+            Some(Fact::Keyed(keys) | Fact::KeyedRetaining(keys) | Fact::KeyedForApply(keys)) => {
+                let item = schema.get("items").and_then(reference).and_then(|name| self.definitions.get(name));
+                let mut keys: Vec<MapKey> =
+                    keys.iter().map(|key| MapKey { name: (*key).into(), default: key_default(item, key) }).collect();
+                keys.sort_by(|a, b| a.name.cmp(&b.name));
+                Owned::Keyed(keys.into())
+            }
+        }
     }
 
     fn shape(&self, schema: &Value) -> Shape {
@@ -114,6 +134,24 @@ impl Builder<'_> {
     }
 }
 
+/// What a key of a list's items is where it is left out: upstream's schemas have the zero of the type as the default of
+/// what is required.
+fn key_default(item: Option<&Value>, key: &str) -> Option<Value> {
+    if key == "protocol" {
+        return Some("TCP".into());
+    }
+    let item = item?;
+    let required = item.get("required").and_then(Value::as_array)?;
+    let kind = item.get("properties")?.get(key)?.get("type").and_then(Value::as_str);
+    required.iter().any(|r| r == key).then(|| if kind == Some("integer") { 0.into() } else { "".into() })
+}
+
+/// What an object of a type holds in a field that it was not given.
+fn zero(name: &str, properties: &Map<String, Value>, field: &str) -> Zero {
+    let content = matches!(field, "metadata" | "spec" | "status") && properties.contains_key("metadata");
+    if content { Zero::Object } else { facts::zero(name, field) }
+}
+
 /// The name that a schema refers to, if it is a reference.
 fn reference(schema: &Value) -> Option<&str> {
     let direct = schema.get("$ref").and_then(Value::as_str);
@@ -130,7 +168,7 @@ mod tests {
     fn fields_have_their_shapes() {
         let schemas = builtin();
         let shape = |root: &str, path: &[&str]| {
-            let mut shape = schemas.root(root);
+            let mut shape = schemas.root(root).clone();
             for name in path {
                 let id = match &shape {
                     Shape::Object(id) => *id,
@@ -161,7 +199,7 @@ mod tests {
     fn lists_know_how_they_merge() {
         let schemas = builtin();
         let merge = |name: &str, field: &str| match schemas.root(name) {
-            Shape::Object(id) => schemas.field(id, field).map(|f| f.merge),
+            Shape::Object(id) => schemas.field(*id, field).map(|f| f.merge),
             other => panic!("{name} is {other:?}"),
         };
         let list = |name: &str, field: &str| merge(name, field).map(|m| m.list);
@@ -188,7 +226,7 @@ mod tests {
         let schemas = builtin();
         for (name, field) in facts::subjects() {
             let Shape::Object(id) = schemas.root(name) else { panic!("no type {name}") };
-            assert!(schemas.field(id, field).is_some(), "no field {field} in {name}");
+            assert!(schemas.field(*id, field).is_some(), "no field {field} in {name}");
         }
     }
 }

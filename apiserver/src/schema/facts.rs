@@ -3,7 +3,7 @@
 //! One row per type and way of merging; the fields it holds for stand in one string. A field that is in no row is
 //! replaced by a strategic patch, and under apply a list of its kind is atomic.
 
-use super::{ListMerge, Merge};
+use super::{ListMerge, Merge, Zero};
 
 const CORE: &str = "io.k8s.api.core.v1";
 const APPS: &str = "io.k8s.api.apps.v1";
@@ -192,6 +192,41 @@ const ATOMIC_TYPES: &[(&str, &str)] = &[
     (RBAC, "Subject"),
 ];
 
+/// Objects that upstream holds by value: they are always there, if only empty. Package, type, fields. The metadata,
+/// spec and status of whatever has metadata are so too.
+#[rustfmt::skip]
+const ALWAYS_THERE: &[(&str, &str, &str)] = &[
+    (APPS, "DeploymentSpec", "strategy template"),
+    (APPS, "ReplicaSetSpec", "template"),
+    (CORE, "Container", "resources"),
+    (CORE, "ContainerStatus", "lastState state"),
+    (CORE, "EphemeralContainer", "resources"),
+    (CORE, "Event", "involvedObject source"),
+    (CORE, "NodeDaemonEndpoints", "kubeletEndpoint"),
+    (CORE, "NodeStatus", "daemonEndpoints nodeInfo"),
+    (CORE, "PersistentVolumeClaimSpec", "resources"),
+    (CORE, "PreferredSchedulingTerm", "preference"),
+    (CORE, "ServiceStatus", "loadBalancer"),
+    (CORE, "WeightedPodAffinityTerm", "podAffinityTerm"),
+    (DISCOVERY, "Endpoint", "conditions"),
+];
+
+/// Lists that are `null` rather than absent.
+const NULL_IF_EMPTY: &[(&str, &str, &str)] = &[(CORE, "PodSpec", "containers")];
+
+/// What an object of a type holds in a field that it was not given.
+pub(super) fn zero(name: &str, field: &str) -> Zero {
+    let Some((package, name)) = name.rsplit_once('.') else { return Zero::Nothing };
+    let has = |table: &[(&str, &str, &str)]| {
+        table.iter().any(|(p, n, fields)| *p == package && *n == name && fields.split(' ').any(|f| f == field))
+    };
+    match () {
+        () if has(ALWAYS_THERE) => Zero::Object,
+        () if has(NULL_IF_EMPTY) => Zero::Null,
+        () => Zero::Nothing,
+    }
+}
+
 /// What is known about a field of a type, if anything.
 pub(super) fn of(name: &str, field: &str) -> Option<Fact> {
     let (package, name) = name.rsplit_once('.')?;
@@ -224,7 +259,9 @@ pub(super) fn merge(name: &str, field: &str) -> Merge {
 /// Every type and field that a fact is about.
 #[cfg(test)]
 pub(super) fn subjects() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FACTS.iter().flat_map(|(package, name, _, fields)| {
+    let fields = FACTS.iter().map(|(package, name, _, fields)| (*package, *name, *fields));
+    let fields = fields.chain(ALWAYS_THERE.iter().copied()).chain(NULL_IF_EMPTY.iter().copied());
+    fields.flat_map(|(package, name, fields)| {
         let name: &'static str = Box::leak(format!("{package}.{name}").into_boxed_str());
         fields.split(' ').map(move |field| (name, field))
     })

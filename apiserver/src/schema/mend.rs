@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::{Schemas, Shape};
 
 impl Schemas {
-    /// The object with numbers as texts where a quantity is meant, and without nulls inside lists and maps.
+    /// The object with numbers as texts where a quantity is meant, and with the zero of the type for nulls inside lists and maps.
     ///
     /// # Errors
     /// Where the first value of a wrong type stands, and what it should be.
     pub fn mend(&self, schema: &str, mut object: Value) -> Result<Value, String> {
-        self.mend_at(&self.root(schema), &mut object, &mut String::new())?;
+        self.mend_at(self.root(schema), &mut object, &mut String::new())?;
         Ok(object)
     }
 
@@ -32,6 +32,7 @@ impl Schemas {
                 Ok(())
             }
             (Shape::Map(values), Value::Object(map)) => {
+                map.values_mut().filter(|value| value.is_null()).for_each(|value| *value = zero(values));
                 map.retain(|_, value| !value.is_null());
                 for (name, value) in map.iter_mut() {
                     below(path, &format!("[{name}]"), |path| self.mend_at(values, value, path))?;
@@ -39,6 +40,7 @@ impl Schemas {
                 Ok(())
             }
             (Shape::List(shape), Value::Array(items)) => {
+                items.iter_mut().filter(|item| item.is_null()).for_each(|item| *item = zero(shape));
                 items.retain(|item| !item.is_null());
                 for (at, item) in items.iter_mut().enumerate() {
                     below(path, &format!("[{at}]"), |path| self.mend_at(shape, item, path))?;
@@ -60,6 +62,18 @@ fn below(path: &mut String, part: &str, look: impl FnOnce(&mut String) -> Result
     let found = look(path);
     path.truncate(before);
     found
+}
+
+/// What upstream makes of a null in a list or map: the zero of the type. Null if it has none.
+fn zero(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text | Shape::Bytes => "".into(),
+        Shape::Quantity => "0".into(),
+        Shape::Integer | Shape::Number | Shape::IntOrString => 0.into(),
+        Shape::Boolean => false.into(),
+        Shape::Object(_) | Shape::Map(_) => serde_json::Map::new().into(),
+        Shape::Any | Shape::Time | Shape::List(_) => Value::Null,
+    }
 }
 
 fn scalar(shape: &Shape, value: &Value, path: &str) -> Result<(), String> {
@@ -150,6 +164,6 @@ mod tests {
             "io.k8s.api.core.v1.ResourceRequirements",
             json!({"limits": {"cpu": 2, "memory": "1Gi", "gone": null}}),
         );
-        assert_eq!(mended, Ok(json!({"limits": {"cpu": "2", "memory": "1Gi"}})));
+        assert_eq!(mended, Ok(json!({"limits": {"cpu": "2", "memory": "1Gi", "gone": "0"}})));
     }
 }

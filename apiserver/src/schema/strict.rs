@@ -34,9 +34,9 @@ pub fn decode(body: &[u8], schema: Option<&str>) -> Result<Decoded, serde_json::
     let problems = RefCell::new(Vec::new());
     let (schemas, root) = match schema {
         Some(name) => (Some(builtin()), builtin().root(name)),
-        None => (None, Shape::Any),
+        None => (None, ANY),
     };
-    let place = Place { schemas, shape: &root, path: &Path::Root, problems: &problems };
+    let place = Place { schemas, shape: root, path: &Path::Root, problems: &problems };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = place.deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -173,7 +173,7 @@ impl Schemas {
     pub fn unknown_fields(&self, schema: &str, object: &Value) -> Vec<String> {
         let problems = RefCell::new(Vec::new());
         let root = self.root(schema);
-        walk(Place { schemas: Some(self), shape: &root, path: &Path::Root, problems: &problems }, object);
+        walk(Place { schemas: Some(self), shape: root, path: &Path::Root, problems: &problems }, object);
         problems.into_inner()
     }
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::write::{self, Attempt, Written};
-use crate::admit;
+use crate::admit::{self, Managed};
 use crate::answer::{Answer, Refused, refused, warn};
 use crate::body::{self, Expected};
 use crate::machine::Call;
@@ -23,20 +23,26 @@ pub(crate) async fn create(call: &Call) -> Answer {
     let row = &call.row;
     let expected = Expected { api_version: &row.api_version(), kind: row.kind, schema: Some(row.schema) };
     let decoded = body::object(&call.body, &call.headers, &expected, options.validation)?;
-    let (written, mut warnings) = insert(call, decoded.object, options.run).await?;
+    let writer = call.writer(&options);
+    let (written, mut warnings) = insert(call, decoded.object, options.run, Managed::By(&writer)).await?;
     warnings.splice(0..0, decoded.warnings);
     Ok(warn(call.show(StatusCode::CREATED, &written.shown())?, &warnings))
 }
 
 /// Makes an object, under a generated name if it has none; tells the warnings about it too.
-pub(crate) async fn insert(call: &Call, sent: Value, run: Run) -> Result<(Written, Vec<String>), Refused> {
+pub(crate) async fn insert(
+    call: &Call,
+    sent: Value,
+    run: Run,
+    managed: Managed<'_>,
+) -> Result<(Written, Vec<String>), Refused> {
     super::check_namespace(call, text(&sent, "namespace"))?;
     if !matches!(text(&sent, "resourceVersion"), "" | "0") {
         return Err(Refused::unclassified("resourceVersion should not be set on objects to be created"));
     }
     let prefix = text(&sent, "generateName").to_owned();
     if !text(&sent, "name").is_empty() || prefix.is_empty() {
-        return match attempt(call, sent, run).await? {
+        return match attempt(call, sent, run, managed).await? {
             Ok(made) => Ok(made),
             Err((taken, current)) => Err(already_exists(call, &taken, current.as_deref())),
         };
@@ -45,7 +51,7 @@ pub(crate) async fn insert(call: &Call, sent: Value, run: Run) -> Result<(Writte
     for _ in 0..name::ATTEMPTS_MAX {
         let mut named = sent.clone();
         object::set(&mut named, "name", name::generate(&prefix, name::random()));
-        match attempt(call, named, run).await? {
+        match attempt(call, named, run, managed).await? {
             Ok(made) => return Ok(made),
             Err((name, _)) => taken = name,
         }
@@ -57,11 +63,16 @@ type Made = (Written, Vec<String>);
 type Taken = (String, Option<Arc<Entry>>);
 
 /// One attempt; the inner error is that the name is taken.
-async fn attempt(call: &Call, mut object: Value, run: Run) -> Result<Result<Made, Taken>, Refused> {
+async fn attempt(
+    call: &Call,
+    mut object: Value,
+    run: Run,
+    managed: Managed<'_>,
+) -> Result<Result<Made, Taken>, Refused> {
     let uid = uuid::Uuid::new_v4().to_string();
     object::begin(&mut object, &call.row, &call.path.namespace, uid, clock::now());
     admit::wait(&call.machine, &call.row, &object).await;
-    let (admitted, reserved) = admit::create(&call.machine, &call.row, object)?;
+    let (admitted, reserved) = admit::create(&call.machine, &call.row, object, managed)?;
     let name = text(admitted.value(), "name").to_owned();
     let warnings = call.row.strategy.warnings(admitted.value());
     let key = call.key(&name);

@@ -29,6 +29,7 @@ pub(crate) async fn delete_collection(call: &Call) -> Answer {
             query: String::new(),
             headers: call.headers.clone(),
             body: bytes::Bytes::new(),
+            agent: call.agent.clone(),
         };
         match remove(&one, entry.key().name(), &options).await {
             Ok(_) => deleted.push(entry),

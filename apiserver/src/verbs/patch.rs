@@ -9,10 +9,12 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
+use super::apply;
 use super::update::check_version;
 use super::write::{self, Manner, OnConflict};
-use crate::admit::{Part, Source};
+use crate::admit::{self, Managed, Part, Source};
 use crate::answer::{Answer, Refused, warn};
+use crate::apply::entries;
 use crate::body;
 use crate::machine::Call;
 use crate::object::text;
@@ -51,6 +53,9 @@ pub(crate) async fn patch(call: &Call) -> Answer {
 
 /// Changes a part of the object.
 pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
+    if apply::is_apply(call) {
+        return apply::apply(call, part).await;
+    }
     let options = parse(&call.query, "PatchOptions")?;
     let kind = kind(call)?;
     if parameter(&call.query, "force").is_some() {
@@ -73,7 +78,9 @@ pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
         }
         Ok(new)
     };
-    let manner = Manner { part, run: options.run, on_conflict: OnConflict::Again, source: Source::Typed };
+    let writer = call.writer(&options);
+    let admitted = admit::Manner { part, source: Source::Typed, managed: Managed::By(&writer) };
+    let manner = Manner { admitted, run: options.run, on_conflict: OnConflict::Again };
     let written = write::change(call, manner, &transform).await?;
     let mut warnings = problems.into_inner().unwrap_or_default();
     warnings.extend(row.strategy.warnings(&written.value()));
@@ -98,8 +105,8 @@ fn patched(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Refused> {
     let row = &call.row;
-    let apply = || patch.apply(old, row.schema).map_err(|error| Refused::from(error.failure()));
-    let mut new = apply()?;
+    let made = || patch.apply(old, row.schema).map_err(|error| Refused::from(error.failure()));
+    let mut new = made()?;
     check_kind(&mut new, old).map_err(|why| unfit(patch, &new, &why))?;
     let problems = match validation {
         FieldValidation::Ignore => Vec::new(),
@@ -109,12 +116,14 @@ fn patched(
         }
     };
     // What the patch made of the object is shown only if it is wrong: it is made once more then.
-    let typed = row.strategy.default(new).map_err(|error| match apply() {
+    let entries = entries::set_aside(&mut new, Some(old));
+    let mut typed = row.strategy.default(new).map_err(|error| match made() {
         Ok(made) => unfit(patch, &made, &error.0),
         Err(refused) => refused,
     })?;
+    entries::put_back(&mut typed, entries);
     if validation == FieldValidation::Strict && !problems.is_empty() {
-        return Err(unfit(patch, &apply()?, &body::strict_problems(&problems)));
+        return Err(unfit(patch, &made()?, &body::strict_problems(&problems)));
     }
     Ok((typed, problems))
 }

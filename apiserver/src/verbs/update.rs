@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::create;
 use super::write::{self, Manner, OnConflict};
-use crate::admit::{Part, Source};
+use crate::admit::{self, Managed, Part, Source};
 use crate::answer::{Answer, Refused, refused, warn};
 use crate::body::{self, Expected};
 use crate::machine::Call;
@@ -29,11 +29,12 @@ pub(crate) async fn replace(call: &Call, part: Part) -> Answer {
     let decoded = body::object(&call.body, &call.headers, &expected, options.validation)?;
     let (sent, mut warnings) = (decoded.object, decoded.warnings);
     super::check_place(call, &sent)?;
+    let writer = call.writer(&options);
     let absent = call.store().get(&call.key(&call.path.name)).is_none();
     if absent && part == Part::Spec && Policy::of(row).absent == Absent::Created {
         let mut sent = sent;
         crate::object::metadata_mut(&mut sent).remove("resourceVersion");
-        let (written, more) = create::insert(call, sent, options.run).await?;
+        let (written, more) = create::insert(call, sent, options.run, Managed::By(&writer)).await?;
         warnings.extend(more);
         return Ok(warn(call.show(StatusCode::CREATED, &written.shown())?, &warnings));
     }
@@ -44,7 +45,8 @@ pub(crate) async fn replace(call: &Call, part: Part) -> Answer {
         check_uid(call, &sent, old)?;
         Ok(sent.clone())
     };
-    let manner = Manner { part, run: options.run, on_conflict, source: Source::Body };
+    let admitted = admit::Manner { part, source: Source::Body, managed: Managed::By(&writer) };
+    let manner = Manner { admitted, run: options.run, on_conflict };
     let written = write::change(call, manner, &transform).await?;
     warnings.extend(row.strategy.warnings(&written.value()));
     Ok(warn(call.show(StatusCode::OK, &written.shown())?, &warnings))

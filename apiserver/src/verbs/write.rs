@@ -8,7 +8,7 @@ use coracle_api::failure::Failure;
 use coracle_api::limits::OBJECT_BYTES_MAX;
 use serde_json::Value;
 
-use crate::admit::{self, Admitted, Part, Reserved, Source};
+use crate::admit::{self, Admitted, Reserved};
 use crate::answer::Refused;
 use crate::machine::{Call, Shown};
 use crate::object::{self, deletion};
@@ -91,27 +91,25 @@ pub(crate) enum OnConflict {
 }
 
 /// How an object is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Manner {
-    /// Which part.
-    pub(crate) part: Part,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    /// How it is admitted.
+    pub(crate) admitted: admit::Manner<'a>,
     /// Whether for real.
     pub(crate) run: Run,
     /// What happens when it changes meanwhile.
     pub(crate) on_conflict: OnConflict,
-    /// What the client sent.
-    pub(crate) source: Source,
 }
 
 /// Changes an object that exists.
-pub(crate) async fn change(call: &Call, manner: Manner, transform: Transform<'_>) -> Result<Written, Refused> {
+pub(crate) async fn change(call: &Call, manner: Manner<'_>, transform: Transform<'_>) -> Result<Written, Refused> {
     let deletion = Policy::of(&call.row).deletion;
     for _ in 0..ATTEMPTS_MAX {
         let entry = call.existing()?;
         let old = entry.value();
         let mut new = transform(&entry, &old)?;
         object::carry_over(&mut new, &old);
-        let (admitted, reserved) = admit::update(&call.machine, &call.row, new, &old, manner.part, manner.source)?;
+        let (admitted, reserved) = admit::update(&call.machine, &call.row, new, &old, manner.admitted)?;
         let goes = deletion::ends_with_update(deletion, admitted.value(), &old);
         match settle(call, &entry, &old, (admitted, reserved), manner.run, goes).await? {
             Some(written) => return Ok(written),
