@@ -9,6 +9,8 @@ mod deletes;
 mod discovery;
 #[path = "face/lists.rs"]
 mod lists;
+#[path = "face/metrics.rs"]
+mod metrics;
 #[path = "face/objects.rs"]
 mod objects;
 #[path = "face/openapi.rs"]

@@ -8,6 +8,7 @@ mod lines;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,6 +71,7 @@ pub(crate) async fn watch(call: &Call) -> Answer {
     let ends = now + options.timeout.unwrap_or_else(lasts);
     let bookmark = now + BOOKMARK_INTERVAL;
     let following = Following {
+        counted: call.machine.metrics.watch_events(&call.row),
         lines,
         source,
         ends,
@@ -142,6 +144,8 @@ struct Source {
 struct Following {
     options: ListOptions,
     lines: Lines,
+    /// How many events have been told, for metrics.
+    counted: Arc<AtomicU64>,
     source: Source,
     ends: Instant,
     /// Rings when it is time for a bookmark, and when the watch ends.
@@ -176,6 +180,7 @@ impl Following {
         while self.lines.bytes() < BYTES_AT_ONCE {
             let Some(entry) = self.source.initial.next() else { break };
             if selection::selects(&self.options, &entry) {
+                self.counted.fetch_add(1, Ordering::Relaxed);
                 self.lines.tell(Told::Added, entry.bytes());
             }
         }
@@ -203,6 +208,7 @@ impl Following {
 
     fn tell_event(&mut self, event: &Event) {
         if let Some((told, object)) = told(&self.options, event) {
+            self.counted.fetch_add(1, Ordering::Relaxed);
             self.lines.tell(told, &object);
         }
     }

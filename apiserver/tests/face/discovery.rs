@@ -129,7 +129,7 @@ async fn what_is_not_there_is_said_so() {
 }
 
 #[tokio::test]
-async fn health_and_metrics_are_told() {
+async fn health_is_told() {
     let server = Server::new().await;
     for path in ["/healthz", "/livez", "/readyz", "/readyz/etcd", "/livez/ping?verbose"] {
         assert_eq!(server.get(path).await.json, "ok", "{path}");
@@ -147,8 +147,6 @@ async fn health_and_metrics_are_told() {
         readyz check passed
     "#]]
     .assert_eq(told.as_str().unwrap());
-    let metrics = server.get("/metrics").await;
-    assert!(metrics.json.as_str().unwrap().contains("apiserver_request_total{verb=\"GET\""));
     assert_eq!(server.get("/version").await.text("/major"), "1");
 }
 
