@@ -10,16 +10,23 @@ pub(crate) struct Resource {
     pub(crate) api: ApiResource,
     pub(crate) is_namespaced: bool,
     verbs: Vec<String>,
+    subresources: Vec<String>,
 }
 
 impl Resource {
     fn new((api, can): (ApiResource, ApiCapabilities)) -> Self {
-        Self { api, is_namespaced: can.scope == Scope::Namespaced, verbs: can.operations }
+        let subresources = can.subresources.into_iter().map(|(below, _)| below.plural).collect();
+        Self { api, is_namespaced: can.scope == Scope::Namespaced, verbs: can.operations, subresources }
     }
 
     /// Whether the resource has all these verbs.
     pub(crate) fn can(&self, verbs: &[&str]) -> bool {
         verbs.iter().all(|verb| self.verbs.iter().any(|v| v == verb))
+    }
+
+    /// Whether the resource has this subresource.
+    pub(crate) fn has_subresource(&self, name: &str) -> bool {
+        self.subresources.iter().any(|s| s.rsplit('/').next() == Some(name))
     }
 
     /// Whether it is the resource of this group and plural.

@@ -13,6 +13,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ pub(crate) struct Informers {
     pub(crate) nodes: Arc<Informer<Node>>,
     pub(crate) leases: Arc<Informer<Lease>>,
     pub(crate) accounts: Arc<Informer<ServiceAccount>>,
+    pub(crate) budgets: Arc<Informer<PodDisruptionBudget>>,
 }
 
 impl Informers {
@@ -47,6 +49,7 @@ impl Informers {
         start(&self.nodes, client, tasks, token);
         start(&self.leases, client, tasks, token);
         start(&self.accounts, client, tasks, token);
+        start(&self.budgets, client, tasks, token);
     }
 
     /// Returns when every cache has been filled once.
@@ -61,6 +64,7 @@ impl Informers {
         self.nodes.synced().await;
         self.leases.synced().await;
         self.accounts.synced().await;
+        self.budgets.synced().await;
     }
 }
 

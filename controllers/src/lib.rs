@@ -14,6 +14,7 @@ mod refusal;
 mod service_facts;
 
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage_collector;
@@ -51,6 +52,7 @@ pub struct Controllers {
     namespaces: Arc<namespace::Namespaces>,
     nodes: Arc<node_lifecycle::NodeLifecycle>,
     pods: Arc<pod_gc::PodCollector>,
+    disruptions: Arc<disruption::Disruptions>,
     collector: Arc<garbage_collector::GarbageCollector>,
 }
 
@@ -69,6 +71,7 @@ impl Controllers {
             namespaces: namespace::Namespaces::build(&context),
             nodes: node_lifecycle::NodeLifecycle::build(&context),
             pods: pod_gc::PodCollector::build(&context),
+            disruptions: disruption::Disruptions::build(&context),
             collector: garbage_collector::GarbageCollector::build(&context),
             context,
             scribe,
@@ -89,6 +92,7 @@ impl Controllers {
             reconcile::start(&self.namespaces, &mut tasks, &token);
             reconcile::start(&self.nodes, &mut tasks, &token);
             reconcile::start(&self.pods, &mut tasks, &token);
+            reconcile::start(&self.disruptions, &mut tasks, &token);
             reconcile::start(&self.collector, &mut tasks, &token);
             tasks.spawn(garbage_collector::watch_others(Arc::clone(&self.collector), token.clone()));
         }

@@ -14,6 +14,7 @@ use face::cluster::{Cluster, deployment, pods_of, service};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -268,5 +269,86 @@ async fn taints_follow_what_a_node_says_of_itself() {
     let cordon = json!({"spec": {"unschedulable": true}});
     nodes.patch("n1", &PatchParams::default(), &Patch::Merge(cordon)).await.unwrap();
     tainted(&["node.kubernetes.io/unschedulable:NoSchedule"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_budget_allows_what_its_deployment_can_spare() {
+    let cluster = Cluster::start().await;
+    cluster.create("default", &deployment("web", 3, "one")).await;
+    rolled_out(&cluster, "web", 3).await;
+    let budgets = cluster.api::<PodDisruptionBudget>("default");
+    let budget = |name: &str, spec: serde_json::Value| -> PodDisruptionBudget {
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+    };
+    let selector = json!({"matchLabels": {"app": "web"}});
+    budgets
+        .create(&PostParams::default(), &budget("b", json!({"maxUnavailable": "34%", "selector": selector})))
+        .await
+        .unwrap();
+    let told = async |name: &str, expected: (i32, i32, i32, i32), reason: &str| {
+        cluster
+            .until(&format!("{name}: {expected:?} {reason}"), async || {
+                let status = budgets.get(name).await.unwrap().status.unwrap_or_default();
+                let numbers = (
+                    status.expected_pods.unwrap_or(0),
+                    status.desired_healthy.unwrap_or(0),
+                    status.current_healthy.unwrap_or(0),
+                    status.disruptions_allowed.unwrap_or(0),
+                );
+                let reasons: Vec<_> = status.conditions.into_iter().flatten().map(|c| c.reason).collect();
+                (numbers == expected && reasons == [reason]).then_some(())
+            })
+            .await;
+    };
+    // 34 % of three pods is two of them, rounded up.
+    told("b", (3, 1, 3, 2), "SufficientPods").await;
+    let strict = json!({"spec": {"maxUnavailable": 0}});
+    budgets.patch("b", &PatchParams::default(), &Patch::Merge(strict)).await.unwrap();
+    told("b", (3, 3, 3, 0), "InsufficientPods").await;
+    let victim = pods_of(&cluster, "web").await.remove(0);
+    let pods = cluster.api::<Pod>("default");
+    let refused = pods.evict(&victim.name_any(), &kube::api::EvictParams::default()).await;
+    assert!(matches!(&refused, Err(kube::Error::Api(status)) if status.code == 429), "{refused:?}");
+    let lenient = json!({"spec": {"maxUnavailable": 1}});
+    budgets.patch("b", &PatchParams::default(), &Patch::Merge(lenient)).await.unwrap();
+    told("b", (3, 2, 3, 1), "SufficientPods").await;
+    pods.evict(&victim.name_any(), &kube::api::EvictParams::default()).await.unwrap();
+    cluster
+        .until("a replacement", async || {
+            let pods = pods_of(&cluster, "web").await;
+            (pods.len() == 3 && pods.iter().all(|p| p.uid() != victim.uid())).then_some(())
+        })
+        .await;
+    told("b", (3, 2, 3, 1), "SufficientPods").await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_budget_over_pods_of_nobody_says_so_and_allows_nothing() {
+    let cluster = Cluster::start().await;
+    let owner =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "gone", "uid": "none", "controller": true}]);
+    let spec = json!({"containers": [{"name": "c", "image": "i"}]});
+    let budget =
+        json!({"metadata": {"name": "b"}, "spec": {"minAvailable": "50%", "selector": {"matchLabels": {"app": "x"}}}});
+    let budgets = cluster.api::<PodDisruptionBudget>("default");
+    budgets.create(&PostParams::default(), &serde_json::from_value(budget).unwrap()).await.unwrap();
+    // Held by a finalizer, or the garbage collector would take it before anybody looked.
+    let meta =
+        json!({"name": "p", "labels": {"app": "x"}, "ownerReferences": owner, "finalizers": ["example.com/hold"]});
+    let pod: Pod = serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap();
+    cluster.create("default", &pod).await;
+    cluster
+        .until("the reason", async || {
+            let status = budgets.get("b").await.unwrap().status.unwrap_or_default();
+            let said = status
+                .conditions
+                .into_iter()
+                .flatten()
+                .any(|c| c.reason == "SyncFailed" && c.message == "found no controllers for pod \"p\"");
+            (said && status.disruptions_allowed == Some(0)).then_some(())
+        })
+        .await;
     cluster.stop().await;
 }

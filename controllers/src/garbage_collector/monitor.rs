@@ -47,10 +47,11 @@ pub(crate) fn hear_informers(collector: &Arc<GarbageCollector>) {
     hear(collector, &informers.nodes);
     hear(collector, &informers.leases);
     hear(collector, &informers.accounts);
+    hear(collector, &informers.budgets);
 }
 
 /// The resources of [`hear_informers`], by group and plural.
-const HEARD: [(&str, &str); 10] = [
+const HEARD: [(&str, &str); 11] = [
     ("", "pods"),
     ("apps", "replicasets"),
     ("apps", "deployments"),
@@ -61,6 +62,7 @@ const HEARD: [(&str, &str); 10] = [
     ("", "nodes"),
     ("coordination.k8s.io", "leases"),
     ("", "serviceaccounts"),
+    ("policy", "poddisruptionbudgets"),
 ];
 
 fn hear<K: Cached>(collector: &Arc<GarbageCollector>, informer: &Informer<K>) {
