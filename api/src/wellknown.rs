@@ -59,6 +59,18 @@ pub const NAMESPACES: [&str; 4] =
 pub const GROUP_MASTERS: &str = "system:masters";
 /// The group of all who proved who they are.
 pub const GROUP_AUTHENTICATED: &str = "system:authenticated";
+/// The group of all who showed nothing.
+pub const GROUP_UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The group of the node agents.
+pub const GROUP_NODES: &str = "system:nodes";
+/// The group of all ServiceAccounts; with `:<namespace>`, of those of one namespace.
+pub const GROUP_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+/// The user of who showed nothing.
+pub const USER_ANONYMOUS: &str = "system:anonymous";
+/// Prefix of a ServiceAccount's user: `system:serviceaccount:<namespace>:<name>`.
+pub const USER_SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+/// The user that the API server itself is.
+pub const USER_APISERVER: &str = "system:apiserver";
 /// The user of the controllers.
 pub const USER_CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 /// The user of the scheduler.

@@ -6,13 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use coracle_api::clock;
-use coracle_api::wellknown::{LABEL_SERVICE_NAME, NAMESPACE_DEFAULT, NAMESPACES};
+use coracle_api::wellknown::{LABEL_SERVICE_NAME, NAMESPACE_DEFAULT, NAMESPACES, USER_APISERVER};
 use serde_json::{Value, json};
 
 use crate::admit;
 use crate::answer::Refused;
 use crate::apply::Typed;
 use crate::apply::update::track;
+use crate::authorizer::{defaults, rbac};
+use crate::identity::Identity;
 use crate::machine::{Call, Machine};
 use crate::object;
 use crate::options::write::WriteOptions;
@@ -60,6 +62,17 @@ pub(crate) async fn bootstrap(machine: &Arc<Machine>, addr: SocketAddr, service:
         "ports": [port],
     });
     ensure(machine, ("discovery.k8s.io", "endpointslices", NAMESPACE_DEFAULT), slice).await
+}
+
+/// Makes what is missing of the roles and bindings that a new cluster has.
+pub(crate) async fn policy(machine: &Arc<Machine>) -> Result<(), Refused> {
+    for resource in ["clusterroles", "clusterrolebindings"] {
+        let wanted = defaults::objects(resource).into_iter();
+        let made = wanted.map(|object| ensure(machine, (rbac::GROUP, resource, ""), object));
+        // All at once: they are written together.
+        futures::future::try_join_all(made).await?;
+    }
+    Ok(())
 }
 
 /// Makes again what is deleted of the API's own Service, for as long as the store is open: without it no pod finds the API.
@@ -115,6 +128,7 @@ async fn ensure(
     };
     let call = Call {
         machine: Arc::clone(machine),
+        user: Identity::user(USER_APISERVER),
         row: Arc::clone(row),
         path,
         query: String::new(),

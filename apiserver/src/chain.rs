@@ -7,6 +7,7 @@ pub(crate) mod authenticate;
 pub(crate) mod authorize;
 pub(crate) mod compress;
 pub(crate) mod dispatch;
+pub(crate) mod impersonate;
 pub(crate) mod inflight;
 pub(crate) mod observe;
 
@@ -52,7 +53,8 @@ pub(crate) fn router(machine: Arc<Machine>) -> Router {
         .with_state(Arc::clone(&machine))
         .layer(from_fn(compress::compress))
         .layer(from_fn_with_state(limits, inflight::limit))
-        .layer(from_fn(authorize::authorize))
-        .layer(from_fn(authenticate::authenticate))
+        .layer(from_fn_with_state(Arc::clone(&machine), authorize::authorize))
+        .layer(from_fn_with_state(Arc::clone(&machine), impersonate::impersonate))
+        .layer(from_fn_with_state(Arc::clone(&machine), authenticate::authenticate))
         .layer(from_fn_with_state(machine, observe::observe))
 }

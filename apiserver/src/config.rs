@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::authorizer::AuthorizationMode;
+
 /// The configuration of an API server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -28,6 +30,18 @@ pub struct Config {
     /// More names and addresses for the serving certificate, for example the machine's host name.
     #[serde(default)]
     pub extra_sans: Vec<String>,
+    /// A file of bearer tokens, `token,user,uid,"group1,group2"` a line.
+    #[serde(default)]
+    pub token_auth_file: Option<PathBuf>,
+    /// A file of certificates, PEM, whose holders may sign client certificates, as our own authority may.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether requests without credentials are served, as `system:anonymous`.
+    #[serde(default = "Config::default_anonymous_auth")]
+    pub anonymous_auth: bool,
+    /// How it is decided who may do what, in this order.
+    #[serde(default = "Config::default_authorization_mode")]
+    pub authorization_mode: Vec<AuthorizationMode>,
     /// Admission plugins in force beside the usual ones, by Kubernetes' names.
     #[serde(default)]
     pub enable_admission_plugins: Vec<String>,
@@ -61,6 +75,10 @@ impl Config {
             service_cidr: Self::default_service_cidr(),
             node_ports: Self::default_node_ports(),
             extra_sans: Vec::new(),
+            token_auth_file: None,
+            client_ca_file: None,
+            anonymous_auth: Self::default_anonymous_auth(),
+            authorization_mode: Self::default_authorization_mode(),
             enable_admission_plugins: Vec::new(),
             disable_admission_plugins: Vec::new(),
             store: StoreKind::default(),
@@ -96,6 +114,15 @@ impl Config {
 
     fn default_service_cidr() -> String {
         "127.43.0.0/16".to_owned()
+    }
+
+    /// As upstream; nobody in particular may see whether the server is well, and little else.
+    fn default_anonymous_auth() -> bool {
+        true
+    }
+
+    fn default_authorization_mode() -> Vec<AuthorizationMode> {
+        vec![AuthorizationMode::Node, AuthorizationMode::Rbac]
     }
 
     fn default_node_ports() -> (u16, u16) {

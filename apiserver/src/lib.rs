@@ -2,6 +2,8 @@
 //!
 //! Reading order: how a server is built, the chain that a request walks, what the verbs do, what they work with.
 
+mod authenticator;
+mod authorizer;
 mod config;
 mod identity;
 mod server;
@@ -39,8 +41,10 @@ pub mod schema;
 pub mod store;
 
 pub use admit::plugins::PluginError;
+pub use authenticator::token_file::{ParseError, TokenFileError};
+pub use authorizer::{AuthorizationMode, ModeError};
 pub use config::{Config, StoreKind};
-pub use identity::Identity;
+pub use identity::{Extra, Identity};
 pub use pki::PkiError;
 pub use server::{Apiserver, BuildError, Mounts};
 pub use tls::TlsError;

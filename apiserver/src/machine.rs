@@ -16,8 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::plugins::Plugins;
 use crate::answer::{self, Answer, Form, Refused, Wanted, accept, shape};
 use crate::apply::Writer;
+use crate::authenticator::Authenticator;
+use crate::authorizer::Authorizer;
 use crate::discovery::Discovery;
 use crate::health::Health;
+use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::options::write::WriteOptions;
 use crate::registry::addresses::Addresses;
@@ -32,6 +35,10 @@ pub(crate) struct Machine {
     pub(crate) store: Arc<dyn Store>,
     /// The kinds.
     pub(crate) registry: Registry,
+    /// Who is who.
+    pub(crate) authenticator: Authenticator,
+    /// Who may do what.
+    pub(crate) authorizer: Authorizer,
     /// The admission plugins in force.
     pub(crate) plugins: Plugins,
     /// What Services get their addresses from.
@@ -39,7 +46,7 @@ pub(crate) struct Machine {
     /// The way to the nodes' kubelets.
     pub(crate) nodes: Arc<dyn Nodes>,
     /// What signs and reads ServiceAccount tokens.
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Arc<Tokens>,
     /// The image registry.
     pub(crate) images: Arc<dyn HttpService>,
     /// What clients can find out about all this.
@@ -56,6 +63,8 @@ pub(crate) struct Machine {
 pub(crate) struct Call {
     /// The machinery.
     pub(crate) machine: Arc<Machine>,
+    /// Who is asking.
+    pub(crate) user: Identity,
     /// The kind.
     pub(crate) row: Arc<Row>,
     /// The path.

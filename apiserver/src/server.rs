@@ -10,11 +10,15 @@ use axum::Router;
 use coracle_api::meet::{HttpService, Nodes};
 use coracle_api::wellknown::NAMESPACE_DEFAULT;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::admit::plugins::{PluginError, Plugins};
+use crate::authenticator::accounts::Accounts;
+use crate::authenticator::token_file::{TokenFileError, Tokens as TokenFile};
+use crate::authenticator::{Anonymous, Authenticator};
+use crate::authorizer::rbac::{self, Rbac, Source};
+use crate::authorizer::{AuthorizationMode, Authorizer, ModeError};
 use crate::bootstrap::{self, bootstrap};
 use crate::chain;
 use crate::config::{Config, StoreKind};
@@ -26,7 +30,7 @@ use crate::registry::Registry;
 use crate::registry::addresses::{Addresses, Cidr};
 use crate::store::redb::OpenError;
 use crate::store::{self, Prefix, Store};
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Tls, TlsError};
 use crate::tokens::Tokens;
 
 /// The file in the data directory with which its owner reaches the server.
@@ -89,6 +93,12 @@ pub enum BuildError {
         /// What is wrong.
         why: String,
     },
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    TokenFile(#[from] TokenFileError),
+    /// The modes of authorization are not as they should be.
+    #[error(transparent)]
+    AuthorizationMode(#[from] ModeError),
     /// The admission plugins are not as they should be.
     #[error(transparent)]
     Plugins(#[from] PluginError),
@@ -105,7 +115,7 @@ pub struct Apiserver {
     addr: SocketAddr,
     /// The address of its Service.
     service: IpAddr,
-    tls: TlsAcceptor,
+    tls: Tls,
     kubeconfig: PathBuf,
 }
 
@@ -118,6 +128,7 @@ impl Apiserver {
         let cidr = parse_cidr(&config.service_cidr)?;
         let service = first_address(&config.service_cidr)?;
         let plugins = Plugins::choose(&config.enable_admission_plugins, &config.disable_admission_plugins)?;
+        let token_file = config.token_auth_file.as_deref().map(TokenFile::read).transpose()?.unwrap_or_default();
         let dir = config.data_dir.clone();
         make_dir(&dir)?;
         // The store first: its lock keeps a second server off the directory.
@@ -126,17 +137,26 @@ impl Apiserver {
         let names = pki::names(config.bind_address, service, &config.extra_sans);
         let pki_dir = dir.join("pki");
         let pki = Pki::open(&pki_dir, &names)?;
-        let tokens = Tokens::open(&pki_dir)?;
+        let tokens = Arc::new(Tokens::open(&pki_dir)?);
         let kubeconfig = dir.join(KUBECONFIG);
         pki::write_private(&kubeconfig, &kubeconfig::text(&pki, addr))?;
-        let tls = tls::acceptor(&pki)?;
+        let tls = Tls::new(&pki, config.client_ca_file.as_deref())?;
+        let registry = Registry::builtin();
+        let authorizer = authorizer(&config.authorization_mode, &registry, &store)?;
+        let authenticator = Authenticator {
+            tokens: token_file,
+            accounts: Accounts::new(Arc::clone(&tokens)),
+            anonymous: anonymous(&config),
+        };
         let addresses = Addresses::new(cidr, config.node_ports.0..=config.node_ports.1);
         for entry in store.list(&Prefix::resource("", "services")).entries {
             addresses.occupy(&entry.value());
         }
         let machine = Arc::new(Machine {
             store,
-            registry: Registry::builtin(),
+            registry,
+            authenticator,
+            authorizer,
             plugins,
             addresses,
             tokens,
@@ -147,7 +167,7 @@ impl Apiserver {
             metrics: crate::metrics::Metrics::default(),
             stopping: CancellationToken::new(),
         });
-        let made = bootstrap(&machine, addr, service).await;
+        let made = bootstrap(&machine, addr, service).await.and(bootstrap::policy(&machine).await);
         made.map_err(|refused| BuildError::Bootstrap(refused.json().to_string()))?;
         machine.health.bootstrapped();
         let router = chain::router(Arc::clone(&machine));
@@ -196,6 +216,30 @@ impl Apiserver {
         tokio::join!(serving, forgetting, keeping, told);
         self.machine.store.stop().await;
     }
+}
+
+/// Where everybody may do everything, nobody is served who shows nothing, as upstream.
+fn anonymous(config: &Config) -> Anonymous {
+    if !config.anonymous_auth {
+        return Anonymous::Refused;
+    }
+    if config.authorization_mode.contains(&AuthorizationMode::AlwaysAllow) {
+        tracing::warn!(
+            "AnonymousAuth is not allowed with the AlwaysAllow authorizer: requests without credentials get 401"
+        );
+        return Anonymous::Refused;
+    }
+    Anonymous::Served
+}
+
+fn authorizer(
+    modes: &[AuthorizationMode],
+    registry: &Registry,
+    store: &Arc<dyn Store>,
+) -> Result<Authorizer, ModeError> {
+    let stored = registry.rows().iter().any(|row| row.group == rbac::GROUP && row.plural == "clusterrolebindings");
+    let source = if stored { Source::Stored(Arc::clone(store)) } else { Source::Defaults };
+    Authorizer::new(modes, Rbac::new(source))
 }
 
 fn make_dir(dir: &Path) -> Result<(), BuildError> {

@@ -1,8 +1,10 @@
 //! The listener: TCP, TLS and HTTP/1.1 or HTTP/2, a task a connection, each with its limits.
 //!
-//! Invariant: the only extension that a request from a socket gets is the identity of its verified client
-//! certificate.
+//! Invariant: the only extension that a request from a socket gets is what its client certificate is worth.
 
+mod clients;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,8 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::authenticator::Certificate;
 use crate::identity::Identity;
 use crate::pki::{self, Pki};
+use clients::Clients;
 
 /// How long a client may take to say hello.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,27 +67,43 @@ pub enum TlsError {
     /// They do not fit together.
     #[error("the certificates in the data directory do not fit; delete the `pki` directory, and new ones are made")]
     Rustls(#[source] rustls::Error),
+    /// The file of authorities for clients cannot be used.
+    #[error("--client-ca-file {path:?} holds no certificates: {why}")]
+    ClientCa {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The authority cannot verify clients.
     #[error("the authority in the data directory cannot verify clients; delete the `pki` directory to make a new one")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
 }
 
-/// How the server speaks TLS: its own certificate, and client certificates of its own authority, which may be absent.
-pub(crate) fn acceptor(pki: &Pki) -> Result<TlsAcceptor, TlsError> {
-    let authority = pki::certificate(&pki.authority).map_err(TlsError::Pem)?;
-    let mut roots = RootCertStore::empty();
-    roots.add(authority).map_err(TlsError::Rustls)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .allow_unauthenticated()
-        .build()
-        .map_err(TlsError::Verifier)?;
+/// How the server speaks TLS: its own certificate, and whom it takes client certificates of.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    acceptor: TlsAcceptor,
+    clients: Clients,
+}
+
+impl Tls {
+    /// With the certificates in the data directory, and further authorities for clients in a file of PEM.
+    pub(crate) fn new(pki: &Pki, more: Option<&Path>) -> Result<Self, TlsError> {
+        let authority = pki::certificate(&pki.authority).map_err(TlsError::Pem)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients = Clients::new(authority, more, &provider)?;
+        Ok(Self { acceptor: acceptor(pki, provider, &clients)?, clients })
+    }
+}
+
+fn acceptor(pki: &Pki, provider: Arc<CryptoProvider>, clients: &Clients) -> Result<TlsAcceptor, TlsError> {
     let chain = vec![pki::certificate(&pki.serving.certificate).map_err(TlsError::Pem)?];
     let key = pki::key(&pki.serving.key).map_err(TlsError::Pem)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Rustls)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(clients.asking())
         .with_single_cert(chain, key)
         .map_err(TlsError::Rustls)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -91,7 +111,7 @@ pub(crate) fn acceptor(pki: &Pki) -> Result<TlsAcceptor, TlsError> {
 }
 
 /// Serves until told to stop; then ends connections as soon as their requests have ended, within a bound.
-pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, router: Router, stopping: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, tls: Tls, router: Router, stopping: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -118,20 +138,21 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, router: Route
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router, stopping: CancellationToken) {
+async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: CancellationToken) {
     // Answers are written whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
         Err(_) => return tracing::debug!("a handshake took too long"),
     };
-    let certificates = stream.get_ref().1.peer_certificates();
-    let identity = certificates.and_then(<[_]>::first).and_then(|c| Identity::of_certificate(c));
+    let certificate = tls.clients.judge(stream.get_ref().1.peer_certificates());
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().remove::<Identity>();
-        if let Some(identity) = &identity {
-            request.extensions_mut().insert(identity.clone());
+        let extensions = request.extensions_mut();
+        extensions.remove::<Identity>();
+        extensions.remove::<Certificate>();
+        if let Some(certificate) = &certificate {
+            extensions.insert(certificate.clone());
         }
         request.map(axum::body::Body::new)
     });

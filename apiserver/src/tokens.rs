@@ -4,7 +4,6 @@
 //! for still exist is asked of the store, by [`holder::of`].
 
 pub(crate) mod claims;
-#[allow(dead_code, reason = "the side that signs comes before the side that authenticates")]
 pub(crate) mod holder;
 
 use std::net::SocketAddr;
@@ -87,17 +86,9 @@ impl Tokens {
     }
 
     /// Reads a token that we signed.
-    #[allow(dead_code, reason = "the side that signs comes before the side that authenticates")]
     pub(crate) fn read(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         let claims = self.verified(token).filter(|claims| claims.iss == ISSUER).ok_or(TokenError::Foreign)?;
-        let now = now.as_second();
-        if now > claims.exp.saturating_add(LEEWAY_SECONDS) {
-            return Err(TokenError::Expired);
-        }
-        if now < claims.nbf.saturating_sub(LEEWAY_SECONDS) {
-            return Err(TokenError::NotYet);
-        }
-        Ok(claims)
+        in_time(&claims, now).map(|()| claims)
     }
 
     fn verified(&self, token: &str) -> Option<Claims> {
@@ -138,6 +129,18 @@ impl Tokens {
             "id_token_signing_alg_values_supported": [ALGORITHM],
         })
     }
+}
+
+/// Whether this is the time of a token that was read before.
+pub(crate) fn in_time(claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
+    let now = now.as_second();
+    if now > claims.exp.saturating_add(LEEWAY_SECONDS) {
+        return Err(TokenError::Expired);
+    }
+    if now < claims.nbf.saturating_sub(LEEWAY_SECONDS) {
+        return Err(TokenError::NotYet);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

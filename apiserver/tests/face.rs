@@ -7,6 +7,8 @@ mod admission;
 mod deletes;
 #[path = "face/discovery.rs"]
 mod discovery;
+#[path = "face/identity.rs"]
+mod identity;
 #[path = "face/lists.rs"]
 mod lists;
 #[path = "face/metrics.rs"]

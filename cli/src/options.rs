@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use coracle_api::names::NodeName;
+use coracle_apiserver::AuthorizationMode;
 use serde::Deserialize;
 
 /// Pod addresses: in loopback space, which any user may bind on Linux.
@@ -52,6 +53,27 @@ pub(crate) struct ServerOptions {
     /// Name of this machine's node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
+    /// Bearer tokens: a CSV file, token,user,uid,"group1,group2" a line
+    #[arg(long, value_name = "FILE")]
+    token_auth_file: Option<PathBuf>,
+    /// Further authorities whose client certificates count: user by CN, groups by O
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
+    /// Serve requests without credentials as system:anonymous [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    anonymous_auth: Option<bool>,
+    /// How it is decided who may do what, in order: Node, RBAC, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
+    #[arg(long, value_delimiter = ',', value_name = "MODE,…")]
+    #[serde(default)]
+    authorization_mode: Vec<AuthorizationMode>,
+    /// Admission plugins in force beside the usual ones
+    #[arg(long, value_delimiter = ',', value_name = "PLUGIN,…")]
+    #[serde(default)]
+    enable_admission_plugins: Vec<String>,
+    /// Usual admission plugins that are not in force
+    #[arg(long, value_delimiter = ',', value_name = "PLUGIN,…")]
+    #[serde(default)]
+    disable_admission_plugins: Vec<String>,
     /// Parts to leave out
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
     #[serde(default)]
@@ -86,7 +108,19 @@ pub(crate) struct Settings {
     pub(crate) node_ports: (u16, u16),
     pub(crate) node_name: NodeName,
     pub(crate) host_name: String,
+    pub(crate) access: Access,
     pub(crate) disabled: BTreeSet<Part>,
+}
+
+/// Who gets in, and who may do what.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) token_auth_file: Option<PathBuf>,
+    pub(crate) client_ca_file: Option<PathBuf>,
+    pub(crate) anonymous_auth: bool,
+    pub(crate) authorization_mode: Vec<AuthorizationMode>,
+    pub(crate) enable_admission_plugins: Vec<String>,
+    pub(crate) disable_admission_plugins: Vec<String>,
 }
 
 impl Settings {
@@ -111,6 +145,15 @@ impl ServerOptions {
             // A pod needs an address.
             disabled.insert(Part::Node);
         }
+        let modes = or(self.authorization_mode, file.authorization_mode);
+        let access = Access {
+            token_auth_file: self.token_auth_file.or(file.token_auth_file),
+            client_ca_file: self.client_ca_file.or(file.client_ca_file),
+            anonymous_auth: self.anonymous_auth.or(file.anonymous_auth).unwrap_or(true),
+            authorization_mode: or(modes, vec![AuthorizationMode::Node, AuthorizationMode::Rbac]),
+            enable_admission_plugins: or(self.enable_admission_plugins, file.enable_admission_plugins),
+            disable_admission_plugins: or(self.disable_admission_plugins, file.disable_admission_plugins),
+        };
         Ok(Settings {
             data_dir: self.data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?,
             bind_address: self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -124,9 +167,15 @@ impl ServerOptions {
             node_ports: port_range(node_ports.as_deref().unwrap_or(NODE_PORTS))?,
             node_name,
             host_name,
+            access,
             disabled,
         })
     }
+}
+
+/// The first list, unless it is empty.
+fn or<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
 }
 
 fn read_config(path: &Path) -> anyhow::Result<ServerOptions> {

@@ -109,6 +109,12 @@ async fn build_apiserver(
         service_cidr: settings.service_cidr.clone(),
         node_ports: settings.node_ports,
         extra_sans: vec![settings.host_name.clone()],
+        token_auth_file: settings.access.token_auth_file.clone(),
+        client_ca_file: settings.access.client_ca_file.clone(),
+        anonymous_auth: settings.access.anonymous_auth,
+        authorization_mode: settings.access.authorization_mode.clone(),
+        enable_admission_plugins: settings.access.enable_admission_plugins.clone(),
+        disable_admission_plugins: settings.access.disable_admission_plugins.clone(),
         ..coracle_apiserver::Config::new(&settings.data_dir)
     };
     Apiserver::build(config, Mounts { nodes, images }).await.context("the API server does not start")

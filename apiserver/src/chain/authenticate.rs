@@ -1,27 +1,30 @@
-//! Who is asking: a client certificate, or an identity that our own process stamped on.
+//! Who is asking: what our own process stamped on, else what the request shows.
 //!
-//! Nobody is anonymous but on the paths that tell whether the server is well.
+//! Past this step a request has an [`Identity`], be it that of nobody in particular.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use coracle_api::failure::Failure;
 use http::header::AUTHORIZATION;
 
+use crate::authenticator::Certificate;
 use crate::body;
 use crate::identity::Identity;
+use crate::machine::Machine;
 
-/// What anybody may read.
-pub(crate) const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
-
-/// Lets in who has shown who they are.
-pub(crate) async fn authenticate(request: Request, next: Next) -> Response {
-    let stamped = request.extensions().get::<Identity>().is_some();
-    let open = OPEN_PATHS.contains(&request.uri().path());
-    // No tokens are known: one that is shown is wrong, even beside a certificate.
-    let bad_token = request.headers().contains_key(AUTHORIZATION);
-    if open || stamped && !bad_token {
-        return next.run(request).await;
+/// Lets in who has shown who they are, and nobody if nobody is served.
+pub(crate) async fn authenticate(State(machine): State<Arc<Machine>>, mut request: Request, next: Next) -> Response {
+    if request.extensions().get::<Identity>().is_none() {
+        let certificate = request.extensions().get::<Certificate>();
+        let Some(identity) = machine.authenticator.identify(certificate, request.headers(), &*machine.store) else {
+            return body::refuse(request.into_body(), Failure::Unauthorized.into()).await;
+        };
+        request.extensions_mut().insert(identity);
+        // It has served its purpose, and is nobody else's to see.
+        request.headers_mut().remove(AUTHORIZATION);
     }
-    body::refuse(request.into_body(), Failure::Unauthorized.into()).await
+    next.run(request).await
 }

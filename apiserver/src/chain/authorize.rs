@@ -1,88 +1,77 @@
-//! Who may do what.
-//!
-//! The rule is [`decide`], a pure function: members of `system:masters` and our own components may do everything,
-//! others may find out what there is and bring images.
+//! Whether the one who asks may: the question is put together here, and decided by the [`authorizer`](crate::authorizer).
 
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use coracle_api::failure::{About, Failure};
-use coracle_api::wellknown::{
-    GROUP_MASTERS, USER_CONTROLLER_MANAGER, USER_DNS, USER_NODE_PREFIX, USER_PROXY, USER_SCHEDULER,
-};
+use coracle_api::selector::{FieldRelation, parse_fields};
 
-use super::authenticate::OPEN_PATHS;
 use crate::answer::Refused;
+use crate::authorizer::{Attributes, Decision, Resource, Target};
 use crate::body;
 use crate::identity::Identity;
-use crate::request::RequestInfo;
-
-/// The components that the server is made of.
-const COMPONENTS: [&str; 4] = [USER_CONTROLLER_MANAGER, USER_SCHEDULER, USER_PROXY, USER_DNS];
-
-/// What is decided about a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// It goes on.
-    Allow,
-    /// It is refused.
-    Deny,
-}
+use crate::machine::Machine;
+use crate::request::{RequestInfo, Verb, parameter};
 
 /// Lets through who may.
-pub(crate) async fn authorize(request: Request, next: Next) -> Response {
-    let identity = request.extensions().get::<Identity>();
-    let Some(info) = request.extensions().get::<Arc<RequestInfo>>() else {
+pub(crate) async fn authorize(State(machine): State<Arc<Machine>>, request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    let (Some(user), Some(info)) = (extensions.get::<Identity>(), extensions.get::<Arc<RequestInfo>>()) else {
         return Refused::from(Failure::Internal("the request was not read".to_owned())).into_response();
     };
-    match decide(identity, info) {
-        Decision::Allow => next.run(request).await,
-        Decision::Deny => {
-            let refused = forbidden(identity, info);
+    let selected = selected_name(info, request.uri().query().unwrap_or(""));
+    let attributes = Attributes { user, verb: info.verb(), target: target(info, &selected) };
+    match machine.authorizer.authorize(&attributes) {
+        Decision::Allow(_) => next.run(request).await,
+        Decision::Deny(reason) => {
+            let refused = forbidden(&attributes, &reason);
             body::refuse(request.into_body(), refused).await
         }
     }
 }
 
-/// The rule.
-pub(crate) fn decide(identity: Option<&Identity>, info: &RequestInfo) -> Decision {
-    if OPEN_PATHS.contains(&info.path.as_str()) {
-        return Decision::Allow;
+/// The name that a list or watch of one object selects: a rule for that object is enough for it.
+fn selected_name(info: &RequestInfo, query: &str) -> String {
+    if !matches!(info.resource, Some((Some(Verb::List | Verb::Watch), _))) {
+        return String::new();
     }
-    let Some(identity) = identity else { return Decision::Deny };
-    let ours = COMPONENTS.contains(&identity.name()) || identity.name().starts_with(USER_NODE_PREFIX);
-    let finds_out = info.resource.is_none()
-        && info.method == "get"
-        && ["/api", "/apis", "/openapi"].iter().any(|p| info.path == *p || info.path.starts_with(&format!("{p}/")));
-    // Whoever may run pods may bring their images: the registry is open to all who have shown who they are.
-    let images = info.path == "/v2" || info.path.starts_with("/v2/");
-    if identity.is_in(GROUP_MASTERS) || ours || finds_out || images { Decision::Allow } else { Decision::Deny }
+    let fields = parameter(query, "fieldSelector").and_then(|selector| parse_fields(&selector).ok());
+    let mut fields = fields.into_iter().flatten();
+    let name = fields.find(|field| field.path == "metadata.name" && field.relation == FieldRelation::Equal);
+    name.map(|field| field.value).filter(|name| !name.contains(['/', '%'])).unwrap_or_default()
 }
 
-fn forbidden(identity: Option<&Identity>, info: &RequestInfo) -> Refused {
-    let user = identity.map_or("system:anonymous", Identity::name);
-    let Some((_, target)) = &info.resource else {
-        let why = format!("User {user:?} cannot {} path {:?}", info.method, info.path);
-        let about = About::default();
-        let sentence = format!("forbidden: {why}");
-        return Refused::from(Failure::Forbidden { about, why }).saying(sentence);
-    };
-    let resource = if target.subresource.is_empty() {
-        target.resource.clone()
-    } else {
-        format!("{}/{}", target.resource, target.subresource)
-    };
-    let place = if target.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {:?}", target.namespace)
-    };
-    let why =
-        format!("User {user:?} cannot {} resource {resource:?} in API group {:?} {place}", info.verb(), target.group);
-    let about = About { group: target.group.clone(), kind: target.resource.clone(), name: target.name.clone() };
-    Failure::Forbidden { about, why }.into()
+fn target<'a>(info: &'a RequestInfo, selected: &'a str) -> Target<'a> {
+    let Some((_, path)) = &info.resource else { return Target::Path(&info.path) };
+    // A namespace is in itself: whoever may read a namespace's objects may be allowed to read the namespace.
+    let own = if path.resource == "namespaces" { path.name.as_str() } else { "" };
+    Target::Resource(Resource {
+        group: &path.group,
+        namespace: if path.namespace.is_empty() { own } else { &path.namespace },
+        resource: &path.resource,
+        subresource: &path.subresource,
+        name: if path.name.is_empty() { selected } else { &path.name },
+    })
+}
+
+/// The refusal of something that nobody allows.
+pub(crate) fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Refused {
+    let mut why = attributes.sentence();
+    if !reason.is_empty() {
+        why = format!("{why}: {reason}");
+    }
+    match attributes.target {
+        Target::Path(_) => {
+            let sentence = format!("forbidden: {why}");
+            Refused::from(Failure::Forbidden { about: About::default(), why }).saying(sentence)
+        }
+        Target::Resource(of) => {
+            let about = About { group: of.group.to_owned(), kind: of.resource.to_owned(), name: of.name.to_owned() };
+            Failure::Forbidden { about, why }.into()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -91,36 +80,43 @@ mod tests {
 
     use super::*;
 
-    fn check(user: &Identity, method: &Method, uri: &str) -> String {
-        let info = RequestInfo::of(method, &uri.parse().unwrap());
-        match decide(Some(user), &info) {
-            Decision::Allow => "allow".to_owned(),
-            Decision::Deny => {
-                forbidden(Some(user), &info).json().get("message").and_then(|m| m.as_str()).unwrap_or("").to_owned()
-            }
-        }
+    fn check(method: &Method, uri: &str, reason: &str, expected: &str) {
+        let eve = Identity::user("eve");
+        let uri: http::Uri = uri.parse().unwrap();
+        let info = RequestInfo::of(method, &uri);
+        let selected = selected_name(&info, uri.query().unwrap_or(""));
+        let attributes = Attributes { user: &eve, verb: info.verb(), target: target(&info, &selected) };
+        let refused = forbidden(&attributes, reason).json();
+        assert_eq!(refused.get("message").and_then(|m| m.as_str()), Some(expected));
     }
 
     #[test]
     fn strangers_are_told_what_they_may_not_do() {
-        let eve = Identity::user("eve");
-        assert_eq!(
-            check(&eve, &Method::GET, "/api/v1/namespaces/a/pods"),
-            r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "a""#
+        check(
+            &Method::GET,
+            "/api/v1/namespaces/a/pods",
+            "",
+            r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "a""#,
         );
-        assert_eq!(
-            check(&eve, &Method::DELETE, "/apis/apps/v1/namespaces/a/deployments/d"),
-            r#"deployments.apps "d" is forbidden: User "eve" cannot delete resource "deployments" in API group "apps" in the namespace "a""#
+        check(
+            &Method::GET,
+            "/api/v1/pods?fieldSelector=metadata.name%3Dx&watch=1",
+            "",
+            r#"pods "x" is forbidden: User "eve" cannot watch resource "pods" in API group "" at the cluster scope"#,
         );
-        assert_eq!(check(&eve, &Method::GET, "/metrics"), r#"forbidden: User "eve" cannot get path "/metrics""#);
-        assert_eq!(check(&eve, &Method::GET, "/apis/apps/v1"), "allow");
-        assert_eq!(check(&eve, &Method::PUT, "/v2/hello/manifests/1"), "allow");
-    }
-
-    #[test]
-    fn admins_and_our_own_components_may_do_everything() {
-        for user in [Identity::admin(), Identity::user(USER_SCHEDULER), Identity::node("n")] {
-            assert_eq!(check(&user, &Method::DELETE, "/api/v1/namespaces/a"), "allow", "{user:?}");
-        }
+        check(
+            &Method::DELETE,
+            "/apis/apps/v1/namespaces/a/deployments/d/scale",
+            "why",
+            r#"deployments.apps "d" is forbidden: User "eve" cannot delete resource "deployments/scale" in API group "apps" in the namespace "a": why"#,
+        );
+        check(
+            &Method::GET,
+            "/api/v1/namespaces/a",
+            "",
+            r#"namespaces "a" is forbidden: User "eve" cannot get resource "namespaces" in API group "" in the namespace "a""#,
+        );
+        check(&Method::GET, "/metrics", "", r#"forbidden: User "eve" cannot get path "/metrics""#);
+        check(&Method::POST, "/a&b", "", r#"forbidden: User "eve" cannot post path "/a&amp;b""#);
     }
 }

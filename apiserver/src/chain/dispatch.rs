@@ -29,6 +29,7 @@ pub(crate) async fn resource(State(machine): State<Arc<Machine>>, request: Reque
 async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     let (parts, sent) = request.into_parts();
     let info = RequestInfo::of(&parts.method, &parts.uri);
+    let user = parts.extensions.get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
     // The body is read whatever comes of it: a connection with an unread body cannot be used again.
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let body = if reads { bytes::Bytes::new() } else { body::read(sent).await? };
@@ -38,7 +39,7 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     let query = parts.uri.query().unwrap_or("").to_owned();
     let agent = agent(&parts);
     if let Some(row) = subresource::binding_collection(&machine, &path) {
-        let call = Call { machine, row: row?, path, query, headers: parts.headers, body, agent };
+        let call = Call { machine, user, row: row?, path, query, headers: parts.headers, body, agent };
         return subresource::bind(verb, call).await;
     }
     let Some(row) = machine.registry.get(&path.group, &path.version, &path.resource) else {
@@ -46,7 +47,7 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     };
     let Some(verb) = verb else { return Err(Failure::MethodNotAllowed.into()) };
     check_path(&row, &path, verb)?;
-    let call = Call { machine, row, path, query, headers: parts.headers, body, agent };
+    let call = Call { machine, user, row, path, query, headers: parts.headers, body, agent };
     let deprecation = call.row.strategy.deprecation();
     let answer = if call.path.subresource.is_empty() {
         verbs::perform(verb, &call).await

@@ -24,6 +24,7 @@ pub(crate) async fn delete_collection(call: &Call) -> Answer {
         };
         let one = Call {
             machine: Arc::clone(&call.machine),
+            user: call.user.clone(),
             row: Arc::clone(&call.row),
             path: place,
             query: String::new(),
