@@ -9,6 +9,12 @@ use std::fmt::{self, Write};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quoted<'a>(pub &'a str);
 
+/// Whether a character can be seen, or is a space.
+#[must_use]
+pub fn is_printable(c: char) -> bool {
+    if c.is_ascii() { !c.is_ascii_control() } else { c.escape_debug().len() == 1 }
+}
+
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
@@ -23,8 +29,8 @@ impl fmt::Display for Quoted<'_> {
                 '\u{8}' => f.write_str("\\b")?,
                 '\u{b}' => f.write_str("\\v")?,
                 '\u{c}' => f.write_str("\\f")?,
-                c if c < ' ' || c == '\u{7f}' => write!(f, "\\x{:02x}", u32::from(c))?,
-                c if c.is_ascii() || c.escape_debug().len() == 1 => f.write_char(c)?,
+                c if c.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(c))?,
+                c if is_printable(c) => f.write_char(c)?,
                 c if u32::from(c) < 0x1_0000 => write!(f, "\\u{:04x}", u32::from(c))?,
                 c => write!(f, "\\U{:08x}", u32::from(c))?,
             }

@@ -193,7 +193,6 @@ pub(crate) fn update(
         Part::Status | Part::Below(_) => Reserved(None),
     };
     let mut errors = meta::validate_update(&object, old, row);
-    errors.extend(lifecycle::finalizers_added(&object, old));
     errors.extend(match part {
         Part::Spec => row.strategy.validate_update(&object, old),
         Part::Status => row.strategy.validate_status_update(&object, old),

@@ -5,6 +5,7 @@
 pub(crate) mod accept;
 pub(crate) mod refused;
 pub(crate) mod shape;
+mod warnings;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,10 +19,6 @@ pub(crate) use refused::Refused;
 
 /// What a handler gives: a response, or why not.
 pub(crate) type Answer = Result<Response, Refused>;
-
-/// At most so many warnings go out with an answer, and so many bytes of them: upstream's bounds, below what
-/// proxies accept as headers.
-const WARNINGS_BYTES_MAX: usize = 4096;
 
 /// A response of bytes that are JSON already.
 pub(crate) fn json(code: StatusCode, bytes: impl Into<Body>) -> Response {
@@ -61,22 +58,14 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Body>) -> Response {
 
 /// Adds warnings, as `kubectl` prints them.
 pub(crate) fn warn(mut response: Response, warnings: &[String]) -> Response {
-    let mut bytes = 0;
-    for warning in warnings {
-        bytes += warning.len();
-        if bytes > WARNINGS_BYTES_MAX {
-            break;
-        }
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
-        if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
-            response.headers_mut().append(WARNING, header);
-        }
+    for warning in warnings::headers(warnings) {
+        response.headers_mut().append(WARNING, warning);
     }
     response
 }
 
 fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 fn yaml(code: StatusCode, value: &Value) -> Response {

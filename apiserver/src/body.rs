@@ -22,8 +22,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// How much of a body is read only to be dropped.
 const DRAINED_BYTES_MAX: usize = 256 * 1024;
 
-/// The largest excerpt of a body that an error shows.
-const EXCERPT_BYTES_MAX: usize = 128;
+/// The largest excerpt of a body that an error shows: upstream's.
+const EXCERPT_BYTES_MAX: usize = 30;
 
 /// Reads a whole body.
 pub(crate) async fn read(body: axum::body::Body) -> Result<Bytes, Refused> {
@@ -53,15 +53,18 @@ enum Media {
 }
 
 fn media(headers: &HeaderMap) -> Result<Media, Refused> {
-    let stated = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
-    match stated.split(';').next().unwrap_or("").trim() {
-        "" | "application/json" => Ok(Media::Json),
-        "application/yaml" => Ok(Media::Yaml),
-        proto::MEDIA_TYPE => Ok(Media::Protobuf),
-        _ => {
-            let accepted = format!("application/json, application/yaml, {}", proto::MEDIA_TYPE);
-            Err(Failure::UnsupportedMediaType(accepted).into())
-        }
+    let stated = headers.get(CONTENT_TYPE).map_or(Some(""), |v| v.to_str().ok()).unwrap_or("?");
+    let stated = stated.split(';').next().unwrap_or("").trim();
+    let is = |media: &str| stated.eq_ignore_ascii_case(media);
+    if stated.is_empty() || is("application/json") {
+        Ok(Media::Json)
+    } else if is("application/yaml") {
+        Ok(Media::Yaml)
+    } else if is(proto::MEDIA_TYPE) {
+        Ok(Media::Protobuf)
+    } else {
+        let accepted = format!("application/json, application/yaml, {}", proto::MEDIA_TYPE);
+        Err(Failure::UnsupportedMediaType(accepted).into())
     }
 }
 
@@ -92,24 +95,55 @@ pub(crate) fn object(
     expected: &Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Refused> {
+    let mut problems = Vec::new();
     let json = match media(headers)? {
         Media::Json => bytes.clone(),
-        Media::Yaml => yaml(bytes, expected.kind)?,
+        Media::Yaml => {
+            problems.extend(yaml::duplicate(bytes).filter(|_| validation != FieldValidation::Ignore));
+            yaml(bytes).map_err(|why| unrecognized(expected.kind, bytes, &why))?
+        }
         Media::Protobuf => protobuf(bytes, expected.api_version, expected.kind)?,
     };
     let schema = expected.schema.filter(|_| validation != FieldValidation::Ignore);
-    let decoded = schema::decode(&json, schema).map_err(|e| unrecognized(expected.kind, &json, &e.to_string()))?;
-    let (object, problems) = (decoded.value, decoded.problems);
-    if !object.is_object() {
-        return Err(unrecognized(expected.kind, &json, "the body is not an object"));
-    }
-    let object = check_kind(object, expected)?;
+    let decoded = schema::decode(&json, schema).map_err(|e| uninterpreted(expected.kind, bytes, &syntax(&e)))?;
+    problems.extend(decoded.problems);
+    let object = match decoded.value {
+        object @ Value::Object(_) => object,
+        Value::Null => Value::Object(serde_json::Map::new()),
+        other => return Err(uninterpreted(expected.kind, bytes, &no_object(&other))),
+    };
+    let object = check_kind(object, expected, bytes)?;
     match validation {
         FieldValidation::Strict if !problems.is_empty() => {
             Err(unhandled(expected.kind, expected, &strict_problems(&problems)))
         }
         FieldValidation::Ignore => Ok(Decoded { object, warnings: Vec::new() }),
-        FieldValidation::Strict | FieldValidation::Warn => Ok(Decoded { object, warnings: problems }),
+        FieldValidation::Strict | FieldValidation::Warn => {
+            Ok(Decoded { object, warnings: problems.into_iter().map(yaml::as_warning).collect() })
+        }
+    }
+}
+
+/// What is wrong with a text that is no JSON.
+fn syntax(error: &serde_json::Error) -> String {
+    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
+}
+
+/// Upstream's words for a body that is JSON but no object.
+fn no_object(value: &Value) -> String {
+    const TYPE: &str =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    format!("json: cannot unmarshal {} into Go value of type {TYPE}", json_type(value))
+}
+
+const fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 
@@ -131,10 +165,10 @@ pub(crate) fn options(bytes: &Bytes, headers: &HeaderMap, kind: &str) -> Result<
     }
     let json = match media(headers)? {
         Media::Json => bytes.clone(),
-        Media::Yaml => yaml(bytes, kind)?,
+        Media::Yaml => yaml(bytes).map_err(Refused::unclassified)?,
         Media::Protobuf => protobuf(bytes, "v1", kind)?,
     };
-    let undecodable = |e| Refused::unclassified(format!("couldn't get version/kind; json parse error: {e}"));
+    let undecodable = |e| Refused::unclassified(format!("couldn't get version/kind; json parse error: {}", syntax(&e)));
     let value: Value = serde_json::from_slice(&json).map_err(undecodable)?;
     let stated = value.get("kind").and_then(Value::as_str).unwrap_or(kind);
     if stated != kind {
@@ -144,35 +178,39 @@ pub(crate) fn options(bytes: &Bytes, headers: &HeaderMap, kind: &str) -> Result<
     Ok(Some(value))
 }
 
-fn yaml(bytes: &Bytes, kind: &str) -> Result<Bytes, Refused> {
-    match yaml::parse(bytes) {
-        Ok(value) => Ok(value.to_string().into()),
-        Err(error) => Err(unrecognized(kind, bytes, &format!("yaml: {error}"))),
-    }
+/// A document in YAML as JSON: what reads the one reads the other.
+fn yaml(bytes: &Bytes) -> Result<Bytes, String> {
+    yaml::parse(bytes).map(|value| value.to_string().into()).map_err(|why| format!("yaml: {why}"))
 }
 
 fn protobuf(bytes: &Bytes, api_version: &str, kind: &str) -> Result<Bytes, Refused> {
     match proto::decode(bytes, api_version, kind) {
         Ok(value) => Ok(value.to_string().into()),
-        Err(error) => Err(unrecognized(kind, &Bytes::new(), &error.to_string())),
+        Err(error) => Err(unrecognized(kind, bytes, &error.to_string())),
     }
 }
 
-fn check_kind(mut object: Value, expected: &Expected<'_>) -> Result<Value, Refused> {
-    for (field, wanted) in [("apiVersion", expected.api_version), ("kind", expected.kind)] {
-        let stated = object.get(field).and_then(Value::as_str).unwrap_or("");
-        if stated.is_empty() {
-            object.as_object_mut().map(|o| o.insert(field.to_owned(), wanted.into()));
-        } else if stated != wanted {
-            let (version, kind) = (object.get("apiVersion"), object.get("kind"));
-            let text = |v: Option<&Value>| v.and_then(Value::as_str).unwrap_or("").to_owned();
-            let (version, kind) = (text(version), text(kind));
-            let why = format!("no kind {kind:?} is registered for version {version:?} here");
-            let sent = Expected { api_version: &version, ..*expected };
-            return Err(unhandled(&kind, &sent, &why));
-        }
+fn check_kind(mut object: Value, expected: &Expected<'_>, bytes: &Bytes) -> Result<Value, Refused> {
+    let Some(fields) = object.as_object_mut() else { return Ok(object) };
+    let mut stated = [(String::new(), "apiVersion", expected.api_version), (String::new(), "kind", expected.kind)];
+    for (text, name, wanted) in &mut stated {
+        *text = match fields.get(*name) {
+            Some(Value::String(text)) if !text.is_empty() => text.clone(),
+            None | Some(Value::Null | Value::String(_)) => (*wanted).to_owned(),
+            Some(other) => {
+                let found = json_type(other);
+                let why = format!("json: cannot unmarshal {found} into Go struct field .{name} of type string");
+                return Err(uninterpreted(expected.kind, bytes, &why));
+            }
+        };
+        fields.insert((*name).to_owned(), text.clone().into());
     }
-    Ok(object)
+    let [(version, _, wanted_version), (kind, _, wanted_kind)] = stated;
+    if version == wanted_version && kind == wanted_kind {
+        return Ok(object);
+    }
+    let why = format!("no kind {kind:?} is registered for version {version:?} here");
+    Err(unhandled(&kind, &Expected { api_version: &version, ..*expected }, &why))
 }
 
 fn unhandled(stated: &str, expected: &Expected<'_>, why: &str) -> Refused {
@@ -181,12 +219,27 @@ fn unhandled(stated: &str, expected: &Expected<'_>, why: &str) -> Refused {
     Refused::bad_request(format!("{stated} in version {version:?} cannot be handled as a {kind}: {why}"))
 }
 
-fn unrecognized(kind: &str, bytes: &Bytes, why: &str) -> Refused {
-    let excerpt = if bytes.is_empty() {
-        "<empty>".to_owned()
-    } else {
-        String::from_utf8_lossy(bytes.get(..EXCERPT_BYTES_MAX).unwrap_or(bytes)).into_owned()
-    };
-    let head = format!("the object provided is unrecognized (must be of type {kind})");
-    Refused::bad_request(format!("{head}: couldn't get version/kind; json parse error: {why} ({excerpt})"))
+fn uninterpreted(kind: &str, bytes: &Bytes, why: &str) -> Refused {
+    unrecognized(kind, bytes, &format!("couldn't get version/kind; json parse error: {why}"))
 }
+
+fn unrecognized(kind: &str, bytes: &Bytes, why: &str) -> Refused {
+    let shown = excerpt(bytes);
+    Refused::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
+}
+
+/// The beginning of a body: as text if it looks like JSON, else in hexadecimal digits.
+fn excerpt(bytes: &[u8]) -> String {
+    let (start, more) = match bytes.get(..EXCERPT_BYTES_MAX) {
+        Some(start) if start.len() < bytes.len() => (start, " ..."),
+        Some(_) | None => (bytes, ""),
+    };
+    match start.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned() + more,
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+    }
+}
+
+#[cfg(test)]
+mod tests;

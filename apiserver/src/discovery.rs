@@ -164,9 +164,7 @@ pub(crate) fn show(head: &Parts, document: &Value) -> Answer {
     let wanted = accept::wanted(&head.headers, head.uri.query().unwrap_or(""))?;
     match wanted.form {
         Form::Object => Ok(answer::value(StatusCode::OK, document, wanted.encoding)),
-        Form::Table(_) | Form::Metadata | Form::MetadataList => {
-            Err(Failure::NotAcceptable(accept::OFFERED.to_owned()).into())
-        }
+        Form::Table(_) | Form::Metadata | Form::MetadataList => Err(accept::not_acceptable(&head.headers).into()),
     }
 }
 
@@ -177,7 +175,7 @@ fn respond(answer: Answer) -> Response {
 /// Whether the client asks for aggregated discovery.
 fn wants_aggregated(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let mut ranges = accept::ranges(accept);
+    let mut ranges = accept::ranges(accept).into_iter();
     ranges.find(|r| r.is_discovery() || r.is_plain_json()).is_some_and(|r| r.is_discovery())
 }
 

@@ -107,8 +107,9 @@ pub(crate) fn begin(object: &mut Value, row: &Row, namespace: &str, uid: String,
     drop_empty(meta);
 }
 
-/// Takes over from the old object the metadata that a change leaves out, and what is not the client's at all.
-/// What a client names wrongly stays, for the validation to refuse.
+/// Takes over from the old object the metadata that a change leaves out, and what is not the client's at all: when it
+/// was made or began to go, whatever the client says. What else a client names wrongly stays, for the validation to
+/// refuse.
 pub(crate) fn carry_over(new: &mut Value, old: &Value) {
     let Some(old_meta) = metadata(old) else { return };
     let meta = metadata_mut(new);
@@ -120,7 +121,12 @@ pub(crate) fn carry_over(new: &mut Value, old: &Value) {
             meta.insert(field.to_owned(), value.clone());
         }
     }
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(value) = old_meta.get(field) {
+            meta.insert(field.to_owned(), value.clone());
+        }
+    }
+    for field in ["name", "namespace", "uid", "deletionGracePeriodSeconds"] {
         let absent = meta.get(field).is_none_or(|v| v.is_null() || v == "");
         if let Some(value) = old_meta.get(field).filter(|_| absent) {
             meta.insert(field.to_owned(), value.clone());
@@ -173,7 +179,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3,
             "resourceVersion": "7", "deletionTimestamp": "d", "labels": {"x": "y"}}});
         let mut new = json!({"metadata": {"name": "a", "generation": 9, "resourceVersion": "6", "deletionTimestamp": null,
-            "selfLink": "x", "finalizers": []}});
+            "creationTimestamp": "2001-01-01T00:00:00Z", "selfLink": "x", "finalizers": []}});
         carry_over(&mut new, &old);
         let expected = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3,
             "resourceVersion": "7", "deletionTimestamp": "d"}});

@@ -22,7 +22,7 @@ pub(crate) enum Run {
 
 /// Reads the values of `dryRun`.
 pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> Run {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    let values: Vec<&str> = values.collect();
     let run = if values.is_empty() { Run::Real } else { Run::Dry };
     if values.iter().any(|v| *v != "All") {
         errors.push(FieldError::not_supported("dryRun", values, &["All"]));

@@ -96,7 +96,7 @@ impl RequestInfo {
     }
 }
 
-/// The query parameter's value, percent-decoded; the last one wins, as nothing offers two.
+/// The query parameter's value, percent-decoded; the first one counts.
 pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
     pairs(query).filter(|(k, _)| k == name).map(|(_, v)| v).next()
 }
@@ -134,9 +134,9 @@ pub(crate) fn percent_decode(text: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// Whether a boolean parameter is set, as upstream reads it.
+/// Whether a boolean parameter is set: by anything but `false` and `0`, as upstream reads it.
 pub(crate) fn is_true(value: Option<&str>) -> bool {
-    matches!(value, Some("true" | "1" | "t" | "T" | "True" | "TRUE"))
+    value.is_some_and(|stated| stated != "0" && !stated.eq_ignore_ascii_case("false"))
 }
 
 fn verb(method: &Method, query: &str, target: &ResourcePath) -> Option<Verb> {
@@ -226,5 +226,10 @@ mod tests {
         assert_eq!(parameter(query, "x").as_deref(), Some("%zz"));
         assert_eq!(parameter(query, "y").as_deref(), Some(""));
         assert_eq!(parameter(query, "z"), None);
+        for (text, set) in
+            [(None, false), (Some(""), true), (Some("x"), true), (Some("False"), false), (Some("0"), false)]
+        {
+            assert_eq!(is_true(text), set, "{text:?}");
+        }
     }
 }

@@ -1,17 +1,14 @@
 //! `NamespaceLifecycle`: the life of namespaces and of what is in them. Nothing is made where a namespace is absent or going,
-//! the first namespaces stay, and what is going cannot be held by something new.
-
-use std::collections::BTreeSet;
+//! and the first namespaces stay.
 
 use coracle_api::failure::{About, Failure};
-use coracle_api::field::FieldError;
 use coracle_api::wellknown::{NAMESPACE_DEFAULT, NAMESPACE_KUBE_PUBLIC, NAMESPACE_KUBE_SYSTEM};
 use serde_json::Value;
 
 use super::attributes::Attributes;
 use super::plugins::Plugin;
 use crate::answer::Refused;
-use crate::object::{finalizers, is_terminating, text};
+use crate::object::{is_terminating, text};
 use crate::registry::Scope;
 
 /// The namespaces that may not be deleted, as upstream.
@@ -48,15 +45,4 @@ fn delete(attributes: &Attributes<'_>, name: &str) -> Result<(), Refused> {
         return Err(attributes.forbidden_by_name(name, "this namespace may not be deleted"));
     }
     Ok(())
-}
-
-/// An object that is going may lose finalizers, and gain none.
-pub(crate) fn finalizers_added(new: &Value, old: &Value) -> Option<FieldError> {
-    if !is_terminating(old) {
-        return None;
-    }
-    let before: BTreeSet<&str> = finalizers(old).collect();
-    let added: Vec<&str> = finalizers(new).filter(|f| !before.contains(f)).collect();
-    let why = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
-    (!added.is_empty()).then(|| FieldError::forbidden("metadata.finalizers", why))
 }

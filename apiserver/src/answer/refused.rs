@@ -11,6 +11,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
+use super::Encoding;
 use crate::registry::Row;
 use crate::store::{CommitError, WatchError};
 
@@ -124,14 +125,23 @@ impl From<CommitError> for Refused {
     }
 }
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        let mut response = super::json(self.code(), body);
+impl Refused {
+    /// The answer, encoded as the client reads it.
+    pub(crate) fn response(&self, encoding: Encoding) -> Response {
+        let mut response = match encoding {
+            Encoding::Json => super::json(self.code(), serde_json::to_vec(&self.0).unwrap_or_default()),
+            Encoding::Pretty | Encoding::Yaml => super::value(self.code(), &self.json(), encoding),
+        };
         let seconds = self.0.details.as_ref().and_then(|d| d.retry_after_seconds);
         if let Some(seconds) = seconds.and_then(|s| HeaderValue::from_str(&s.to_string()).ok()) {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.response(Encoding::Json)
     }
 }

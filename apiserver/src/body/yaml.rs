@@ -1,6 +1,7 @@
 //! YAML as upstream reads it: by the rules of YAML 1.1, and as JSON.
 //!
-//! What a plain scalar means is decided for keys as for values: the key `y` is the key `true`.
+//! What a plain scalar means is decided for keys as for values: the key `y` is the key `true`. Of several documents the
+//! first counts. Aliases and depth are bounded by the parser.
 
 use std::fmt;
 
@@ -8,12 +9,19 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DuplicateKeyPolicy, options};
 
-/// Reads a document; of two equal keys the last one counts.
+/// What a duplicate key is told under.
+const UNMARSHAL_ERRORS: &str = "yaml: unmarshal errors:\n  ";
+
+/// Reads the first document; of two equal keys the last one counts.
 ///
 /// # Errors
 /// What the parser says of a text that is no YAML.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, String> {
-    read(bytes, DuplicateKeyPolicy::LastWins).map_err(|error| error.to_string())
+    match read(bytes, DuplicateKeyPolicy::LastWins) {
+        Ok(value) => Ok(value),
+        // The first line of it: the rest shows the text.
+        Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
+    }
 }
 
 /// The first key that stands twice in a map, in upstream's words.
@@ -21,15 +29,21 @@ pub(crate) fn duplicate(bytes: &[u8]) -> Option<String> {
     match read(bytes, DuplicateKeyPolicy::Error) {
         Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) => {
             let (line, key) = (location.line(), key.unwrap_or_default());
-            Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))
+            Some(format!("{UNMARSHAL_ERRORS}line {line}: key {key:?} already set in map"))
         }
         Ok(_) | Err(_) => None,
     }
 }
 
-fn read(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+/// A problem as a warning tells it.
+pub(super) fn as_warning(problem: String) -> String {
+    problem.strip_prefix(UNMARSHAL_ERRORS).map(str::to_owned).unwrap_or(problem)
+}
+
+fn read(mut bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
     let options = options! { duplicate_keys: duplicate_keys, with_snippet: false };
-    serde_saphyr::from_slice_with_options::<Json>(bytes, options).map(|json| json.0)
+    let first = serde_saphyr::read_with_options::<_, Json>(&mut bytes, options).next();
+    first.map_or(Ok(Value::Null), |read| read.map(|json| json.0))
 }
 
 /// A value as JSON has it.
@@ -129,6 +143,8 @@ mod tests {
         );
         assert_eq!(read("a: &x {b: 1}\nc: *x\n"), json!({"a": {"b": 1}, "c": {"b": 1}}));
         assert_eq!(read(r#"{"a": [1, {"b": null}]}"#), json!({"a": [1, {"b": null}]}));
+        assert_eq!(read("a: 1\n---\nb: ["), json!({"a": 1}));
+        assert_eq!(read(""), Value::Null);
         assert!(parse(b"a: [").is_err());
     }
 

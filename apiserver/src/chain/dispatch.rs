@@ -3,30 +3,31 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use coracle_api::failure::Failure;
 use coracle_api::meet::{Body, HttpRequest};
 use http::header::USER_AGENT;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 
-use crate::answer::{self, Answer, Refused};
+use crate::answer::{self, Answer, Encoding, Refused, accept};
 use crate::body;
 use crate::discovery;
 use crate::identity::Identity;
 use crate::machine::{Call, Machine};
 use crate::options::write::manager_of_agent;
-use crate::registry::{Row, Scope};
+use crate::registry::{Row, Scope, Subresource};
 use crate::request::{RequestInfo, ResourcePath, Verb};
 use crate::subresource;
 use crate::verbs;
 
 /// Answers a request for a resource, or says that there is no such path.
 pub(crate) async fn resource(State(machine): State<Arc<Machine>>, request: Request) -> Response {
-    answer(machine, request).await.unwrap_or_else(IntoResponse::into_response)
+    let encoding = accept::refusal_encoding(request.headers(), request.uri().query().unwrap_or(""));
+    answer(machine, request, encoding).await.unwrap_or_else(|refused| refused.response(encoding))
 }
 
-async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
+async fn answer(machine: Arc<Machine>, request: Request, encoding: Encoding) -> Answer {
     let (parts, sent) = request.into_parts();
     let info = RequestInfo::of(&parts.method, &parts.uri);
     let user = parts.extensions.get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
@@ -47,7 +48,15 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     };
     let Some(verb) = verb else { return Err(Failure::MethodNotAllowed.into()) };
     check_path(&row, &path, verb)?;
+    if parts.method == Method::HEAD {
+        return Err(Failure::MethodNotAllowed.into());
+    }
     let call = Call { machine, user, row, path, query, headers: parts.headers, body, agent };
+    if shows_objects(&call) {
+        // Before anything is done: a write whose answer cannot be shown is not made.
+        accept::check_representation(&call.headers, verb)?;
+        call.wanted()?;
+    }
     let deprecation = call.row.strategy.deprecation();
     let answer = if call.path.subresource.is_empty() {
         verbs::perform(verb, &call).await
@@ -57,7 +66,7 @@ async fn answer(machine: Arc<Machine>, request: Request) -> Answer {
     match deprecation {
         None => answer,
         Some(warning) => {
-            let response = answer.unwrap_or_else(IntoResponse::into_response);
+            let response = answer.unwrap_or_else(|refused| refused.response(encoding));
             Ok(answer::warn(response, &[warning.to_owned()]))
         }
     }
@@ -69,6 +78,12 @@ fn agent(parts: &http::request::Parts) -> String {
         Some(agent) if !agent.is_empty() => manager_of_agent(&String::from_utf8_lossy(agent)),
         _ => parts.extensions.get::<Identity>().map(Identity::component).unwrap_or_default().to_owned(),
     }
+}
+
+/// Whether the answer is an object, not a stream of something else.
+fn shows_objects(call: &Call) -> bool {
+    let named = &call.path.subresource;
+    named.is_empty() || call.row.subresources.iter().any(|s| s.name() == named && *s != Subresource::Log)
 }
 
 /// Whether the path makes sense for the row, and whether the row has the verb.

@@ -186,9 +186,8 @@ fn encoding(headers: &HeaderMap) -> Option<Encoding> {
     if accept.trim().is_empty() {
         return Some(Encoding::Json);
     }
-    accept::ranges(accept).zip(accept.split(',')).find_map(|(range, text)| {
-        let media = text.split(';').next().unwrap_or_default().trim();
-        if matches!(media, PROTOBUF_ASKED | PROTOBUF) {
+    accept::ranges(accept).iter().find_map(|range| {
+        if matches!(range.media(), PROTOBUF_ASKED | PROTOBUF) {
             return Some(Encoding::Protobuf);
         }
         range.is_plain_json().then_some(Encoding::Json)

@@ -1,6 +1,7 @@
 //! Options of create, update and patch: dry runs, the field manager, what to do about unknown fields.
 
 use coracle_api::field::FieldError;
+use coracle_api::quoted::is_printable;
 
 use super::{Run, dry_run};
 use crate::answer::Refused;
@@ -97,11 +98,6 @@ fn check_manager(manager: &str) -> Vec<FieldError> {
     errors
 }
 
-/// Whether a character can be printed, as far as Go sees it: of all blanks only the plain one.
-fn is_printable(c: char) -> bool {
-    c == ' ' || !c.is_control() && !c.is_whitespace() && (c.is_ascii() || c.escape_debug().len() == 1)
-}
-
 /// What a client calls itself, as a manager: its user agent up to the first slash.
 pub(crate) fn manager_of_agent(agent: &str) -> String {
     let mut manager = String::new();
@@ -112,4 +108,32 @@ pub(crate) fn manager_of_agent(agent: &str) -> String {
         manager.push(c);
     }
     manager
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(query: &str) -> String {
+        let message = |refused: Refused| refused.json().get("message").and_then(|m| m.as_str()).map(str::to_owned);
+        parse(query, "CreateOptions").err().and_then(message).unwrap_or_default()
+    }
+
+    #[test]
+    fn options_are_read() {
+        let read = |query: &str| parse(query, "CreateOptions").map(|o| (o.run, o.validation)).unwrap();
+        assert_eq!(read(""), (Run::Real, FieldValidation::Warn));
+        assert_eq!(read("dryRun=All&fieldValidation=Strict"), (Run::Dry, FieldValidation::Strict));
+        assert_eq!(read("fieldValidation=Ignore&fieldManager=me"), (Run::Real, FieldValidation::Ignore));
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_all_told() {
+        expect_test::expect![[r#"CreateOptions.meta.k8s.io "" is invalid: [fieldManager: Invalid value: "a\x07": invalid character U+0007 (at position 1), dryRun: Unsupported value: ["Some"]: supported values: "All", fieldValidation: Unsupported value: "Foo": supported values: "", "Ignore", "Strict", "Warn"]"#]]
+        .assert_eq(&refused("fieldValidation=Foo&dryRun=Some&fieldManager=a%07"));
+        assert_eq!(
+            refused("dryRun="),
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: [""]: supported values: "All""#
+        );
+    }
 }

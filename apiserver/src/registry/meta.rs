@@ -5,6 +5,7 @@
 use coracle_api::field::FieldError;
 use coracle_api::names::{DNS1035_RULE, LABEL_RULE, SUBDOMAIN_RULE};
 use coracle_api::wellknown::{FINALIZER_FOREGROUND, FINALIZER_KUBERNETES, FINALIZER_ORPHAN};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Deserialize;
 use serde_json::Value;
@@ -95,25 +96,41 @@ pub fn validate(object: &Value, row: &Row) -> Vec<FieldError> {
     errors
 }
 
-/// The rules for a change of the metadata.
+/// The rules for a change of the metadata. As upstream, which looks at the change once for all kinds and once more for
+/// each, the causes stand twice; the sentence tells them once.
 #[must_use]
 pub fn validate_update(new: &Value, old: &Value, row: &Row) -> Vec<FieldError> {
-    let mut errors = validate(new, row);
+    let mut errors = changes(new, old);
+    errors.extend(errors.clone());
+    errors.extend(validate(new, row));
+    errors
+}
+
+fn changes(new: &Value, old: &Value) -> Errors {
+    let mut errors = Vec::new();
+    if old.pointer("/metadata/deletionTimestamp").is_some() {
+        no_new_finalizers(&mut errors, new, old);
+    }
     for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let value = |object: &Value| object.get("metadata").and_then(|m| m.get(field)).cloned();
         let (new, old) = (value(new), value(old));
         if new != old {
-            errors.push(FieldError::invalid(
-                format!("metadata.{field}"),
-                new.unwrap_or_default(),
-                "field is immutable",
-            ));
+            errors.push(immutable(&format!("metadata.{field}"), new.unwrap_or_default()));
         }
     }
-    if old.pointer("/metadata/deletionTimestamp").is_some() {
-        no_new_finalizers(&mut errors, new, old);
-    }
+    let meta = parsed(new);
+    keys(&mut errors, &meta);
+    owners(&mut errors, meta.owner_references.as_deref().unwrap_or_default());
     errors
+}
+
+/// A field that may not change; times are shown as upstream shows them.
+fn immutable(path: &str, value: Value) -> FieldError {
+    const RULE: &str = "field is immutable";
+    match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
+        Some(time) => FieldError::invalid_as(path, time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(), RULE),
+        None => FieldError::invalid(path, value, RULE),
+    }
 }
 
 fn no_new_finalizers(errors: &mut Errors, new: &Value, old: &Value) {
@@ -129,6 +146,13 @@ fn no_new_finalizers(errors: &mut Errors, new: &Value, old: &Value) {
 }
 
 fn rest(errors: &mut Errors, meta: &ObjectMeta) {
+    keys(errors, meta);
+    owners(errors, meta.owner_references.as_deref().unwrap_or_default());
+    finalizers(errors, meta.finalizers.as_deref().unwrap_or_default());
+}
+
+/// The rules for labels and annotations.
+fn keys(errors: &mut Errors, meta: &ObjectMeta) {
     if let Some(map) = &meta.labels {
         labels(errors, "metadata.labels", map);
     }
@@ -141,8 +165,6 @@ fn rest(errors: &mut Errors, meta: &ObjectMeta) {
     if size > ANNOTATIONS_BYTES_MAX {
         errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
     }
-    owners(errors, meta.owner_references.as_deref().unwrap_or_default());
-    finalizers(errors, meta.finalizers.as_deref().unwrap_or_default());
 }
 
 fn owners(errors: &mut Errors, owners: &[OwnerReference]) {
@@ -256,12 +278,20 @@ mod tests {
         let new = json!({"metadata": {"name": "n", "uid": "2", "deletionTimestamp": "2026-01-01T00:00:00Z",
             "finalizers": ["a.b/c"]}});
         let found: Vec<String> = validate_update(&new, &old, &row).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            found,
-            [
-                r#"metadata.uid: Invalid value: "2": field is immutable"#,
-                r#"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers ["a.b/c"]"#,
-            ]
+        let finalizers = r#"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers ["a.b/c"]"#;
+        let uid = r#"metadata.uid: Invalid value: "2": field is immutable"#;
+        assert_eq!(found, [finalizers, uid, finalizers, uid]);
+    }
+
+    #[test]
+    fn only_the_server_lets_an_object_go() {
+        let row = Registry::builtin().get("", "v1", "nodes").unwrap();
+        let (old, new) = (
+            json!({"metadata": {"name": "n"}}),
+            |at: &str| json!({"metadata": {"name": "n", "deletionTimestamp": at}}),
         );
+        let found = validate_update(&new("2001-01-01T00:00:00Z"), &old, &row);
+        let sentence = "metadata.deletionTimestamp: Invalid value: 2001-01-01 00:00:00 +0000 UTC: field is immutable";
+        assert_eq!(coracle_api::field::aggregate(&found), sentence);
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn check_version(call: &Call, sent: &Value, entry: &Entry) -> Result<
     match text(sent, "resourceVersion") {
         "" | "0" if Policy::of(row).unconditional == Unconditional::Refused => {
             let why = "must be specified for an update";
-            let error = FieldError::invalid("metadata.resourceVersion", 0, why);
+            let error = FieldError::invalid_as("metadata.resourceVersion", "0x0", why);
             Err(Refused::invalid(row, &call.path.name, vec![error]))
         }
         "" | "0" => Ok(()),
