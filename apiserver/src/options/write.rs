@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn options_that_make_no_sense_are_all_told() {
-        expect_test::expect![[r#"CreateOptions.meta.k8s.io "" is invalid: [fieldManager: Invalid value: "a\x07": invalid character U+0007 (at position 1), dryRun: Unsupported value: ["Some"]: supported values: "All", fieldValidation: Unsupported value: "Foo": supported values: "", "Ignore", "Strict", "Warn"]"#]]
+        expect_test::expect![[r#"CreateOptions.meta.k8s.io "" is invalid: [fieldManager: Invalid value: "a\a": invalid character U+0007 (at position 1), dryRun: Unsupported value: ["Some"]: supported values: "All", fieldValidation: Unsupported value: "Foo": supported values: "", "Ignore", "Strict", "Warn"]"#]]
         .assert_eq(&refused("fieldValidation=Foo&dryRun=Some&fieldManager=a%07"));
         assert_eq!(
             refused("dryRun="),
