@@ -3,6 +3,8 @@
 
 #[path = "face/admission.rs"]
 mod admission;
+#[path = "face/apply.rs"]
+mod apply;
 #[path = "face/deletes.rs"]
 mod deletes;
 #[path = "face/discovery.rs"]

@@ -136,4 +136,27 @@ mod tests {
             r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: [""]: supported values: "All""#
         );
     }
+
+    #[test]
+    fn a_client_without_a_manager_is_called_after_its_program() {
+        for (agent, manager) in [
+            ("kubectl/v1.32.0 (linux/amd64) kubernetes/1", "kubectl"),
+            ("curl", "curl"),
+            ("a b\u{7}\u{a0}c/1", "a bc"),
+            ("/1", ""),
+            (&"é".repeat(100), &"é".repeat(64)),
+        ] {
+            assert_eq!(manager_of_agent(agent), manager);
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_options_counts() {
+        let options =
+            parse("fieldManager=a&fieldManager=b&fieldValidation=Ignore&fieldValidation=x&force=0", "PatchOptions");
+        let options = options.unwrap();
+        assert_eq!((options.manager.as_str(), options.validation), ("a", FieldValidation::Ignore));
+        assert_eq!(options.force, Some(Force::No));
+        assert!(parse_apply("fieldManager=").is_err() && parse_apply("fieldManager=a&force").is_ok());
+    }
 }

@@ -74,3 +74,39 @@ fn a_server_side_dry_run_checks_everything_and_keeps_nothing() {
     let rest = cluster.kubectl("get deploy,configmaps,pods -o name").ok();
     assert!(!rest.contains("hello"), "{rest}");
 }
+
+#[test]
+fn a_server_side_apply_knows_owners_and_takes_over_from_the_client_side() {
+    let cluster = Cluster::start();
+    let file = |data: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: boat\ndata:\n{data}");
+    let apply = |flags: &str, data: &str| cluster.kubectl_with(&format!("apply {flags} -f -"), &file(data));
+    apply("", "  color: blue\n  sails: \"2\"\n").ok();
+
+    // What the client-side apply set is kubectl's own: no conflict, and what the file no longer says goes.
+    assert_eq!(apply("--server-side", "  color: red\n").ok(), "configmap/boat serverside-applied\n");
+    assert_eq!(cluster.kubectl("get cm boat -o jsonpath={.data}").ok(), "{\"color\":\"red\"}");
+    let last = cluster.kubectl("apply view-last-applied cm boat").ok();
+    assert!(last.contains("color: red") && !last.contains("sails"), "{last}");
+
+    let refused = apply("--server-side --field-manager=harbour", "  color: green\n").refused();
+    assert!(refused.contains("Apply failed with 1 conflict: conflict with \"kubectl\": .data.color"), "{refused}");
+    apply("--server-side --field-manager=harbour --force-conflicts", "  color: green\n").ok();
+    let owners =
+        "get cm boat --show-managed-fields -o jsonpath={range.metadata.managedFields[*]}{.manager}/{.operation},{end}";
+    let owners = cluster.kubectl(owners).ok();
+    assert!(owners.contains("harbour/Apply,") && !owners.contains("kubectl/Apply,"), "{owners}");
+    assert!(!cluster.kubectl("get cm boat -o yaml").ok().contains("managedFields"), "hidden unless asked for");
+
+    let diff =
+        cluster.kubectl_with("diff --server-side --field-manager=harbour -f -", &file("  color: pink\n")).differs();
+    assert!(diff.contains("-  color: green\n+  color: pink\n"), "{diff}");
+
+    // The components of the cluster are managers like any other.
+    cluster.kubectl("create deploy web --image=nowhere:1").ok();
+    eventually("the controllers as managers of the status", || {
+        let web = cluster.kubectl("get deploy web --show-managed-fields -o jsonpath={.metadata.managedFields}").ok();
+        let status =
+            web.contains("\"manager\":\"kube-controller-manager\"") && web.contains("\"subresource\":\"status\"");
+        if status { Ok(()) } else { Err(web) }
+    });
+}
