@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use coracle_api::clock;
 use coracle_api::event::{EventLog, EventWrite, Kind, Said};
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -47,7 +47,7 @@ impl Recorder {
         reason: &str,
         message: String,
     ) {
-        self.say(component, object, Kind::Normal, reason, message);
+        self.say(component, reference(object), Kind::Normal, reason, message);
     }
 
     /// Says that something about `object` wants a look, in the name of `component`.
@@ -58,18 +58,16 @@ impl Recorder {
         reason: &str,
         message: String,
     ) {
-        self.say(component, object, Kind::Warning, reason, message);
+        self.say(component, reference(object), Kind::Warning, reason, message);
     }
 
-    fn say<K: Resource<DynamicType = ()>>(
-        &self,
-        component: &'static str,
-        object: &K,
-        kind: Kind,
-        reason: &str,
-        message: String,
-    ) {
-        let said = Said { about: reference(object), kind, reason: reason.to_owned(), message };
+    /// The same about an object of whatever kind.
+    pub(crate) fn warning_about(&self, component: &'static str, about: ObjectReference, reason: &str, message: String) {
+        self.say(component, about, Kind::Warning, reason, message);
+    }
+
+    fn say(&self, component: &'static str, about: ObjectReference, kind: Kind, reason: &str, message: String) {
+        let said = Said { about, kind, reason: reason.to_owned(), message };
         if self.said.try_send((component, said)).is_err() {
             debug!(component, reason, "dropped an event: too many wait");
         }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use coracle_api::wellknown::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -24,6 +25,9 @@ use crate::refusal::gone_is_fine;
 use decide::{Decision, OwnerState, decide};
 use graph::{Attempt, Graph, Identity};
 pub(crate) use monitor::{hear_informers, watch_others};
+
+/// The component that speaks in events.
+const COMPONENT: &str = "garbage-collector-controller";
 
 /// The longest wait before looking again at an object whose owner's kind is unknown.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -56,6 +60,11 @@ impl GarbageCollector {
     /// An object is so now.
     fn observe(&self, api: &ApiResource, meta: &ObjectMeta) {
         self.attempt(self.with_graph(|graph| graph.observe(&api.api_version, &api.kind, meta)));
+    }
+
+    /// An owner is not where its dependents say.
+    fn not_there(&self, uid: &str) {
+        self.attempt(self.with_graph(|graph| graph.not_there(uid)));
     }
 
     /// An object is gone.
@@ -106,11 +115,16 @@ impl GarbageCollector {
             return Ok(Next::Retry);
         };
         if resource.is_namespaced && node.identity.namespace.is_empty() {
-            // A cluster-wide object names an owner in some namespace: nobody can say which. It stays.
+            // A cluster-wide object names an owner in some namespace: nobody can say which. It stays; others may say.
+            self.not_there(uid);
             return Ok(Next::Done);
         }
         let Some(meta) = self.live(&resource, &node.identity, uid).await? else {
-            self.gone(uid);
+            if node.is_virtual {
+                self.not_there(uid);
+            } else {
+                self.gone(uid);
+            }
             return Ok(Next::Done);
         };
         if node.is_virtual {
@@ -132,6 +146,9 @@ impl GarbageCollector {
         let uid = meta.uid.as_deref().unwrap_or_default();
         let mut owners = Vec::new();
         for owner in meta.owner_references.iter().flatten() {
+            if self.is_misplaced(identity, owner) {
+                self.report_misplaced(identity, uid, owner);
+            }
             owners.push((owner.clone(), self.owner_state(identity, owner).await?));
         }
         let dependents = self.with_graph(|graph| graph.dependents_of(uid));
@@ -160,6 +177,32 @@ impl GarbageCollector {
             }
         }
         Ok(Next::Done)
+    }
+
+    /// Whether an owner is where an object like this cannot have one: in another namespace, or in any at all.
+    fn is_misplaced(&self, dependent: &Identity, owner: &OwnerReference) -> bool {
+        let namespace = dependent.namespace.as_str();
+        let resource = self.resource(&Identity::of_owner(owner, namespace));
+        resource.is_some_and(|resource| resource.is_namespaced)
+            && (namespace.is_empty() || self.with_graph(|graph| graph.is_elsewhere(&owner.uid, namespace)))
+    }
+
+    fn report_misplaced(&self, dependent: &Identity, uid: &str, owner: &OwnerReference) {
+        let namespace = &dependent.namespace;
+        let OwnerReference { api_version, kind, name, uid: owner, .. } = owner;
+        let message = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {owner}] does not exist in \
+             namespace {namespace:?}"
+        );
+        let about = ObjectReference {
+            api_version: Some(dependent.api_version.clone()),
+            kind: Some(dependent.kind.clone()),
+            namespace: Some(namespace.clone()).filter(|n| !n.is_empty()),
+            name: Some(dependent.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.context.events.warning_about(COMPONENT, about, "OwnerRefInvalidNamespace", message);
     }
 
     /// Whether an owner exists, read live.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use face::cluster::{Cluster, deployment, pods_of, service};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
@@ -350,5 +350,98 @@ async fn a_budget_over_pods_of_nobody_says_so_and_allows_nothing() {
             (said && status.disruptions_allowed == Some(0)).then_some(())
         })
         .await;
+    cluster.stop().await;
+}
+
+fn owned(name: &str, owner: serde_json::Value) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": [owner]}})).unwrap()
+}
+
+fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> serde_json::Value {
+    json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid})
+}
+
+async fn gone(cluster: &Cluster, namespace: &str, name: &str) {
+    let api = cluster.api::<ConfigMap>(namespace);
+    cluster.until(&format!("{name} gone"), async || api.get_opt(name).await.unwrap().is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_nobody_owns_any_more_is_collected_and_what_nobody_knows_stays() {
+    let cluster = Cluster::start().await;
+    let nodes = kube::Api::<Node>::all(cluster.client.clone());
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}})).unwrap();
+    let node = nodes.create(&PostParams::default(), &node).await.unwrap();
+    let uid = node.uid().unwrap();
+    cluster.create("default", &owned("of-node", owner("v1", "Node", "n1", &uid))).await;
+    cluster.create("default", &owned("of-stranger", owner("example.com/v1", "Boat", "b", "1"))).await;
+    cluster.create("default", &owned("of-nobody", owner("v1", "ConfigMap", "never-there", "2"))).await;
+    gone(&cluster, "default", "of-nobody").await;
+    let api = cluster.api::<ConfigMap>("default");
+    assert!(api.get_opt("of-node").await.unwrap().is_some(), "its owner is there, if not in a namespace");
+    nodes.delete("n1", &DeleteParams::default()).await.unwrap();
+    gone(&cluster, "default", "of-node").await;
+    assert!(api.get_opt("of-stranger").await.unwrap().is_some(), "a kind that nobody serves may be anywhere");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_in_another_namespace_is_none_and_an_event_says_so() {
+    let cluster = Cluster::start().await;
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "lab"}})).unwrap();
+    kube::Api::<Namespace>::all(cluster.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    let plain: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "owner"}})).unwrap();
+    let made = cluster.api::<ConfigMap>("default").create(&PostParams::default(), &plain).await.unwrap();
+    let uid = made.uid().unwrap();
+    cluster.create("default", &owned("near", owner("v1", "ConfigMap", "owner", &uid))).await;
+    cluster.create("lab", &owned("far", owner("v1", "ConfigMap", "owner", &uid))).await;
+    gone(&cluster, "lab", "far").await;
+    let expected = format!(
+        "OwnerRefInvalidNamespace: ownerRef [v1/ConfigMap, namespace: lab, name: owner, uid: {uid}] does not exist in namespace \"lab\""
+    );
+    cluster
+        .until("the event", async || {
+            let events = cluster.api::<Event>("lab").list(&ListParams::default()).await.unwrap();
+            let said = events
+                .items
+                .into_iter()
+                .map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.message.unwrap_or_default()));
+            said.into_iter().any(|said| said == expected).then_some(())
+        })
+        .await;
+    assert!(cluster.api::<ConfigMap>("default").get_opt("near").await.unwrap().is_some());
+    cluster.api::<ConfigMap>("default").delete("owner", &DeleteParams::default()).await.unwrap();
+    gone(&cluster, "default", "near").await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_emptied_says_what_holds_it() {
+    let cluster = Cluster::start().await;
+    let namespaces = kube::Api::<Namespace>::all(cluster.client.clone());
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "lab"}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let held: ConfigMap =
+        serde_json::from_value(json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}})).unwrap();
+    cluster.create("lab", &held).await;
+    namespaces.delete("lab", &DeleteParams::default()).await.unwrap();
+    let told = async || {
+        let conditions = namespaces.get("lab").await.unwrap().status.unwrap_or_default().conditions.unwrap_or_default();
+        conditions
+            .into_iter()
+            .map(|c| format!("{} {} {}", c.type_, c.status, c.message.unwrap_or_default()))
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        "NamespaceDeletionDiscoveryFailure False All resources successfully discovered",
+        "NamespaceDeletionGroupVersionParsingFailure False All legacy kube types successfully parsed",
+        "NamespaceDeletionContentFailure False All content successfully deleted, may be waiting on finalization",
+        "NamespaceContentRemaining True Some resources are remaining: configmaps. has 1 resource instances",
+        "NamespaceFinalizersRemaining True Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
+    ];
+    cluster.until("the conditions", async || (told().await == expected).then_some(())).await;
+    let free = json!({"metadata": {"finalizers": null}});
+    cluster.api::<ConfigMap>("lab").patch("held", &PatchParams::default(), &Patch::Merge(free)).await.unwrap();
+    cluster.until("no namespace", async || namespaces.get_opt("lab").await.unwrap().is_none().then_some(())).await;
     cluster.stop().await;
 }

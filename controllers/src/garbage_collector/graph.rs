@@ -132,8 +132,37 @@ impl Graph {
             attempts.extend(node.dependents.iter().cloned().map(Attempt::Delete));
             attempts.push(Attempt::Delete(uid.clone()));
         }
+        if is_new && !node.identity.namespace.is_empty() {
+            // Who named it before it was seen may have named it from where it cannot be an owner.
+            let elsewhere =
+                |d: &&String| self.nodes.get(*d).is_some_and(|n| n.identity.namespace != node.identity.namespace);
+            attempts.extend(node.dependents.iter().filter(elsewhere).cloned().map(Attempt::Delete));
+        }
         self.nodes.insert(uid, node);
         attempts
+    }
+
+    /// Forgets an owner that is not where its dependents say, and tells what must be looked into. Dependents in other
+    /// namespaces mean another place: for them it is looked up once more.
+    pub(super) fn not_there(&mut self, uid: &str) -> Vec<Attempt> {
+        let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
+        let place = |dependent: &String| self.nodes.get(dependent).map(|n| n.identity.namespace.clone());
+        let here = Some(node.identity.namespace.clone());
+        let (here, others): (BTreeSet<_>, BTreeSet<_>) = node.dependents.into_iter().partition(|d| place(d) == here);
+        let mut attempts: Vec<_> = here.into_iter().map(Attempt::Delete).collect();
+        if let Some(namespace) = others.first().and_then(place) {
+            let identity = Identity { namespace, ..node.identity };
+            let next = Node { identity, dependents: others, is_virtual: true, ..Node::default() };
+            self.nodes.insert(uid.to_owned(), next);
+            attempts.push(Attempt::Delete(uid.to_owned()));
+        }
+        attempts
+    }
+
+    /// Whether the object of this UID has been seen, in a namespace that is not this one.
+    pub(super) fn is_elsewhere(&self, uid: &str, namespace: &str) -> bool {
+        let seen = self.nodes.get(uid).filter(|node| !node.is_virtual);
+        seen.is_some_and(|node| !node.identity.namespace.is_empty() && node.identity.namespace != namespace)
     }
 
     /// Forgets an object, and tells what must be looked into because it is gone.
@@ -176,8 +205,11 @@ impl Graph {
     fn link(&mut self, owner: &OwnerReference, dependent: &str, namespace: &str) -> Option<Attempt> {
         if let Some(node) = self.nodes.get_mut(&owner.uid) {
             let is_new = node.dependents.insert(dependent.to_owned());
-            // A dependent that arrives while its owner waits for dependents is one more to see to.
-            return (is_new && node.waits_for_dependents).then(|| Attempt::Delete(dependent.to_owned()));
+            let place = &node.identity.namespace;
+            let misplaced = !node.is_virtual && !place.is_empty() && place != namespace;
+            // A dependent that arrives while its owner waits for dependents is one more to see to; one that names an
+            // owner in another namespace has none.
+            return (is_new && (node.waits_for_dependents || misplaced)).then(|| Attempt::Delete(dependent.to_owned()));
         }
         let node = Node {
             identity: Identity::of_owner(owner, namespace),
@@ -250,6 +282,26 @@ mod tests {
         assert_eq!(shown(graph.remove("late")), ["delete set"]);
         assert_eq!(shown(graph.remove("pod")), ["delete set"]);
         assert!(graph.blocking_dependents_of("set").is_empty());
+    }
+
+    #[test]
+    fn an_owner_is_looked_for_wherever_its_dependents_are() {
+        let mut graph = Graph::default();
+        seen(&mut graph, "near", &["set"], &json!({}));
+        assert!(seen(&mut graph, "far", &["set"], &json!({"namespace": "b"})).is_empty(), "it is being looked up");
+        assert_eq!(shown(graph.not_there("set")), ["delete near", "delete set"]);
+        assert_eq!(graph.node("set").map(|n| n.identity.namespace), Some("b".to_owned()));
+        assert_eq!(shown(graph.not_there("set")), ["delete far"]);
+        assert!(graph.node("set").is_none());
+    }
+
+    #[test]
+    fn a_dependent_in_another_namespace_than_its_owner_is_looked_into() {
+        let mut graph = Graph::default();
+        seen(&mut graph, "far", &["set"], &json!({"namespace": "b"}));
+        assert_eq!(seen(&mut graph, "set", &[], &json!({})), ["delete far"], "seen before its owner");
+        assert_eq!(seen(&mut graph, "later", &["set"], &json!({"namespace": "b"})), ["delete later"]);
+        assert!(graph.is_elsewhere("set", "b") && !graph.is_elsewhere("set", "a") && !graph.is_elsewhere("near", "b"));
     }
 
     #[test]
