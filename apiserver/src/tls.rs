@@ -3,6 +3,7 @@
 //! Invariant: the only extension that a request from a socket gets is what its client certificate is worth.
 
 mod clients;
+mod patience;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::authenticator::Certificate;
 use crate::identity::Identity;
 use crate::pki::{self, Pki};
 use clients::Clients;
+use patience::Patient;
 
 /// How long a client may take to say hello.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,7 +167,8 @@ async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: Cance
         .max_header_list_size(HEADER_LIST_MAX)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let serving = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    let serving =
+        server.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -21,6 +21,8 @@ mod objects;
 mod openapi;
 #[path = "face/server.rs"]
 mod server;
+#[path = "face/slow.rs"]
+mod slow;
 #[path = "face/subresources.rs"]
 mod subresources;
 #[path = "face/tls.rs"]

@@ -23,6 +23,9 @@ pub(super) const AGE_MAX: Duration = Duration::from_secs(5 * 60);
 /// So many events are kept at any age: a client of a quiet resource comes back after an hour and misses nothing.
 pub(super) const EVENTS_AT_ANY_AGE: usize = 128;
 
+/// So many of the newest events are looked through before the others are searched.
+const NEWEST_LIKELY: usize = 8;
+
 /// The recent events of one resource.
 pub(super) struct Ring {
     events: VecDeque<Kept>,
@@ -32,6 +35,8 @@ pub(super) struct Ring {
 
 struct Kept {
     event: Event,
+    /// The event's, at hand without following it.
+    revision: Revision,
     since: Instant,
 }
 
@@ -54,7 +59,7 @@ impl Ring {
 
     /// Adds the newest event.
     pub(super) fn push(&mut self, event: Event, now: Instant) {
-        let kept = Kept { event, since: now };
+        let kept = Kept { revision: event.revision(), event, since: now };
         self.bytes += kept.bytes();
         self.events.push_back(kept);
     }
@@ -69,7 +74,7 @@ impl Ring {
         }
         let kept = self.events.pop_front()?;
         self.bytes -= kept.bytes();
-        self.oldest = kept.event.revision();
+        self.oldest = kept.revision;
         if aged && self.events.capacity() > 4 * self.events.len() {
             self.events.shrink_to(2 * self.events.len());
         }
@@ -78,7 +83,14 @@ impl Ring {
 
     /// The events after `revision`, of those that are kept.
     pub(super) fn after(&self, revision: Revision) -> impl Iterator<Item = &Event> {
-        let start = self.events.partition_point(|kept| kept.event.revision() <= revision);
+        // Most watchers are up to date: what they have not seen stands at the end.
+        let newest = self.events.len().saturating_sub(NEWEST_LIKELY);
+        let start = match self.events.get(newest) {
+            Some(kept) if kept.revision <= revision => {
+                newest + self.events.range(newest..).take_while(|kept| kept.revision <= revision).count()
+            }
+            _ => self.events.partition_point(|kept| kept.revision <= revision),
+        };
         self.events.range(start..).map(|kept| &kept.event)
     }
 }
@@ -119,6 +131,13 @@ mod tests {
         assert_eq!(revisions(&ring, 5), [6, 9]);
         assert_eq!(revisions(&ring, 7), [9]);
         assert_eq!(revisions(&ring, 9), Vec::<u64>::new());
+        for revision in 10..=30 {
+            ring.push(event(revision, 1), now);
+        }
+        for from in 3..=30 {
+            let expected: Vec<u64> = [5, 6, 9].into_iter().chain(10..=30).filter(|r| *r > from).collect();
+            assert_eq!(revisions(&ring, from), expected, "{from}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use coracle_api::failure::Failure;
 use coracle_api::revision::Revision;
 use http::StatusCode;
 use tokio::time::{Instant, Sleep};
@@ -19,7 +20,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use self::lines::{Lines, Told};
 use super::selection;
-use crate::answer::{self, Answer, Refused};
+use crate::answer::{self, Answer, Encoding, Refused};
 use crate::machine::Call;
 use crate::options::list::{Bookmarks, From, InitialEvents, ListOptions, Use, parse};
 use crate::registry::Scope;
@@ -38,10 +39,16 @@ const EVENTS_AT_ONCE: usize = 64;
 /// So many bytes are put together at most, but for the last event: what a client that stopped reading holds.
 const BYTES_AT_ONCE: usize = 64 * 1024;
 
+/// What watches come in, as a refusal names it.
+const OFFERED: &str = "application/json;stream=watch";
+
 /// Follows what the path names.
 pub(crate) async fn watch(call: &Call) -> Answer {
     let mut options = parse(&call.query, &call.row, Use::Watch)?;
     let wanted = call.wanted()?;
+    if wanted.encoding == Encoding::Yaml {
+        return Err(Failure::NotAcceptable(OFFERED.to_owned()).into());
+    }
     if !call.path.name.is_empty() {
         let named = coracle_api::selector::FieldRequirement {
             path: "metadata.name".to_owned(),

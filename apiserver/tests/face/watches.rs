@@ -89,6 +89,15 @@ async fn a_watch_that_cannot_begin_says_why_as_an_event() {
 }
 
 #[tokio::test]
+async fn watches_come_as_json_only() {
+    let server = Server::new().await;
+    let refused = server.get_as(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1"), "application/yaml").await;
+    assert_eq!((refused.code, refused.text("/reason")), (406, "NotAcceptable"));
+    let stream = "application/json;stream=watch";
+    assert_eq!(server.get_as(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1"), stream).await.code, 200);
+}
+
+#[tokio::test]
 async fn a_watch_from_the_future_waits_for_it() {
     let server = Server::new().await;
     let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion=999999999");

@@ -97,8 +97,12 @@ impl Lines {
         let before = self.open.len();
         self.open.reserve(told.line_head().len() + object.len() + LINE_END.len());
         self.open.extend_from_slice(told.line_head());
-        let columns = std::mem::replace(&mut self.columns, shape::Columns::Known);
-        shape::put_object(&mut self.open, &self.row, self.wanted, object, columns, coracle_api::clock::now());
+        if self.wanted.form == Form::Object {
+            self.open.extend_from_slice(object);
+        } else {
+            let columns = std::mem::replace(&mut self.columns, shape::Columns::Known);
+            shape::put_object(&mut self.open, &self.row, self.wanted, object, columns, coracle_api::clock::now());
+        }
         self.open.extend_from_slice(LINE_END);
         self.bytes += self.open.len() - before;
     }
