@@ -207,5 +207,9 @@ fn knows(headers: &HeaderMap, tag: &str) -> bool {
 
 /// A short name for content.
 fn hash(bytes: &[u8]) -> String {
-    Sha512::digest(bytes).iter().map(|b| format!("{b:02X}")).collect()
+    hex(&Sha512::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|b| format!("{b:02X}")).collect()
 }

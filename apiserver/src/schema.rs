@@ -93,6 +93,18 @@ pub(crate) struct Merge {
     pub(crate) list: ListMerge,
     /// Objects, and elements of a list: `$retainKeys` is offered.
     pub(crate) retain_keys: bool,
+    /// Objects: what happens with the fields.
+    pub(crate) object: ObjectMerge,
+}
+
+/// How a strategic merge patch treats an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ObjectMerge {
+    /// Each field by itself.
+    #[default]
+    Fields,
+    /// The patch's object takes the place of the old one.
+    Replace,
 }
 
 /// How a strategic merge patch treats a list.

@@ -20,8 +20,9 @@ use coracle_api::failure::Failure;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
 
-use super::{groups, hash, knows};
+use super::{groups, hash, hex, knows};
 use crate::answer::{Refused, accept, json as json_answer};
 use crate::chain::dispatch::no_such_page;
 use crate::machine::Machine;
@@ -158,22 +159,40 @@ fn with_known<T>(machine: &Machine, look: impl FnOnce(&mut Known) -> T) -> T {
     look(known.get_or_insert_with(|| {
         let definitions = Definitions::of(&rows);
         let documents = operations::documents(&groups(machine));
-        let hashed = documents
-            .iter()
-            .map(|(path, paths)| (path.clone(), hash(v3::document(paths, &definitions).to_string().as_bytes())));
+        let hashed = documents.iter().filter_map(|(path, paths)| {
+            let mut digest = Hashing(Sha512::new());
+            v3::write(paths, &definitions, &mut digest).ok()?;
+            Some((path.clone(), hex(&digest.0.finalize())))
+        });
         Known { v3: hashed.collect(), v2: BTreeMap::new(), rows }
     }))
+}
+
+/// What is written is hashed and not kept.
+struct Hashing(Sha512);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn make_v3(machine: &Machine, path: &str) -> Option<Bytes> {
     let documents = operations::documents(&groups(machine));
     let (_, paths) = documents.iter().find(|(at, _)| at == path)?;
-    Some(Bytes::from(v3::document(paths, &Definitions::of(&machine.registry.rows())).to_string()))
+    let mut bytes = Vec::new();
+    v3::write(paths, &Definitions::of(&machine.registry.rows()), &mut bytes).ok()?;
+    Some(Bytes::from(bytes))
 }
 
 fn make_v2(machine: &Machine, encoding: Encoding) -> Bytes {
     let paths: Vec<_> = operations::documents(&groups(machine)).into_iter().flat_map(|(_, paths)| paths).collect();
-    let document = v2::document(&paths, &Definitions::of(&machine.registry.rows()));
+    let document = v2::document(&paths, Definitions::of(&machine.registry.rows()));
     match encoding {
         Encoding::Json => Bytes::from(document.to_string()),
         Encoding::Protobuf => Bytes::from(gnostic::encode(&document)),

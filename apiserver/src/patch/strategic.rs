@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::{PatchError, printed};
-use crate::schema::{self, ListMerge, Merge, Schemas, Shape};
+use crate::schema::{self, ListMerge, Merge, ObjectMerge, Schemas, Shape};
 
 /// What shall happen with an object or an element: `delete`, `replace` or `merge`.
 const PATCH: &str = "$patch";
@@ -74,6 +74,7 @@ impl Merging<'_> {
         let (below, merge) = self.below(shape, &key);
         let merged = match (target.remove(&key), value) {
             (_, Value::Null) => return Ok(()),
+            (Some(Value::Object(_)), new) if merge.object == ObjectMerge::Replace => brought(new),
             (Some(Value::Object(old)), Value::Object(new)) => Some(Value::Object(self.object(&below, old, new)?)),
             (Some(Value::Array(old)), Value::Array(new)) => Some(Value::Array(self.list(&below, merge, old, new)?)),
             (_, new) => brought(new),

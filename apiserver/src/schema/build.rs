@@ -86,7 +86,7 @@ impl Builder<'_> {
 
     fn owned(&self, name: &str, field: &str, schema: &Value) -> Owned {
         match facts::of(name, field) {
-            None | Some(Fact::RetainKeys) => Owned::ByType,
+            None | Some(Fact::RetainKeys | Fact::Replaced) => Owned::ByType,
             Some(Fact::Atomic | Fact::AtomicForApply(_) | Fact::AtomicMap) => Owned::Whole,
             Some(Fact::GranularMap) => Owned::Parts,
             Some(Fact::Set | Fact::SetForApply) => Owned::Set,

@@ -3,7 +3,7 @@
 //! One row per type and way of merging; the fields it holds for stand in one string. A field that is in no row is
 //! replaced by a strategic patch, and under apply a list of its kind is atomic.
 
-use super::{ListMerge, Merge, Zero};
+use super::{ListMerge, Merge, ObjectMerge, Zero};
 
 const CORE: &str = "io.k8s.api.core.v1";
 const APPS: &str = "io.k8s.api.apps.v1";
@@ -11,6 +11,8 @@ const AUTOSCALING: &str = "io.k8s.api.autoscaling.v1";
 const AUTOSCALING_V2: &str = "io.k8s.api.autoscaling.v2";
 const NETWORKING: &str = "io.k8s.api.networking.v1";
 const NODE: &str = "io.k8s.api.node.v1";
+const AUTHENTICATION: &str = "io.k8s.api.authentication.v1";
+const POLICY: &str = "io.k8s.api.policy.v1";
 const RBAC: &str = "io.k8s.api.rbac.v1";
 const STORAGE: &str = "io.k8s.api.storage.v1";
 const DISCOVERY: &str = "io.k8s.api.discovery.v1";
@@ -39,10 +41,13 @@ pub(super) enum Fact {
     GranularMap,
     /// An object that offers `$retainKeys`.
     RetainKeys,
+    /// An object that a strategic patch replaces as a whole.
+    Replaced,
 }
 
 use Fact::{
-    Atomic, AtomicForApply, AtomicMap, GranularMap, Keyed, KeyedForApply, KeyedRetaining, RetainKeys, Set, SetForApply,
+    Atomic, AtomicForApply, AtomicMap, GranularMap, Keyed, KeyedForApply, KeyedRetaining, Replaced, RetainKeys, Set,
+    SetForApply,
 };
 
 /// Package, type, way of merging, fields.
@@ -56,6 +61,7 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (AUTOSCALING_V2, "HorizontalPodAutoscalerStatus", Atomic, "currentMetrics"),
     (AUTOSCALING_V2, "HorizontalPodAutoscalerStatus", Keyed(&["type"]), "conditions"),
     (CORE, "Capabilities", Atomic, "add drop"),
+    (CORE, "CephFSPersistentVolumeSource", Atomic, "monitors"),
     (CORE, "CephFSVolumeSource", Atomic, "monitors"),
     (CORE, "ConfigMapProjection", Atomic, "items"),
     (CORE, "ConfigMapVolumeSource", Atomic, "items"),
@@ -80,6 +86,7 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (CORE, "FCVolumeSource", Atomic, "targetWWNs wwids"),
     (CORE, "HTTPGetAction", Atomic, "httpHeaders"),
     (CORE, "HostAlias", Atomic, "hostnames"),
+    (CORE, "ISCSIPersistentVolumeSource", Atomic, "portals"),
     (CORE, "ISCSIVolumeSource", Atomic, "portals"),
     (CORE, "LinuxContainerUser", Atomic, "supplementalGroups"),
     (CORE, "LoadBalancerIngress", Atomic, "ports"),
@@ -115,6 +122,7 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (CORE, "PodStatus", Keyed(&["ip"]), "podIPs"),
     (CORE, "PodStatus", KeyedRetaining(&["name"]), "resourceClaimStatuses"),
     (CORE, "ProjectedVolumeSource", Atomic, "sources"),
+    (CORE, "RBDPersistentVolumeSource", Atomic, "monitors"),
     (CORE, "RBDVolumeSource", Atomic, "monitors"),
     (CORE, "ResourceRequirements", KeyedForApply(&["name"]), "claims"),
     (CORE, "ResourceStatus", KeyedForApply(&["resourceID"]), "resources"),
@@ -134,6 +142,9 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (DISCOVERY, "Endpoint", SetForApply, "addresses"),
     (DISCOVERY, "EndpointHints", Atomic, "forZones"),
     (DISCOVERY, "EndpointSlice", Atomic, "endpoints ports"),
+    (AUTHENTICATION, "TokenRequestSpec", Atomic, "audiences"),
+    (POLICY, "PodDisruptionBudgetSpec", Replaced, "selector"),
+    (POLICY, "PodDisruptionBudgetStatus", Keyed(&["type"]), "conditions"),
     (META, "APIResource", Atomic, "categories shortNames"),
     (META, "APIResourceList", Atomic, "resources"),
     (META, "DeleteOptions", Atomic, "dryRun"),
@@ -182,6 +193,7 @@ const ATOMIC_TYPES: &[(&str, &str)] = &[
     (CORE, "ObjectReference"),
     (CORE, "ResourceFieldSelector"),
     (CORE, "SecretKeySelector"),
+    (CORE, "SecretReference"),
     (CORE, "TypedLocalObjectReference"),
     (CORE, "TopologySelectorTerm"),
     (DISCOVERY, "EndpointPort"),
@@ -244,13 +256,14 @@ pub(super) fn is_atomic(name: &str) -> bool {
 /// How a strategic patch treats a field.
 pub(super) fn merge(name: &str, field: &str) -> Merge {
     let by_key = |keys: &[&'static str]| keys.first().map_or(ListMerge::Replace, |key| ListMerge::ByKey(key));
-    let merge = |list, retain_keys| Merge { list, retain_keys };
+    let merge = |list, retain_keys| Merge { list, retain_keys, ..Merge::default() };
     match of(name, field) {
         Some(Fact::Keyed(keys)) => merge(by_key(keys), false),
         Some(Fact::KeyedRetaining(keys)) => merge(by_key(keys), true),
         Some(Fact::AtomicForApply(key)) => merge(ListMerge::ByKey(key), false),
         Some(Fact::Set) => merge(ListMerge::Union, false),
         Some(Fact::RetainKeys) => merge(ListMerge::Replace, true),
+        Some(Fact::Replaced) => Merge { object: ObjectMerge::Replace, ..Merge::default() },
         Some(Fact::Atomic | Fact::KeyedForApply(_) | Fact::SetForApply | Fact::AtomicMap | Fact::GranularMap)
         | None => Merge::default(),
     }

@@ -3,7 +3,7 @@
 //! They are the schemas of `k8s-openapi` with what those lack: the kinds they stand for, how lists merge, defaults,
 //! words of enumerations, and what is neither one type nor the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -79,19 +79,25 @@ impl Definitions {
 
     /// Those that are reached from what `roots` refers to.
     #[must_use]
-    pub fn reached(&self, roots: &Value) -> Map<String, Value> {
+    pub fn reached(&self, roots: &Value) -> BTreeMap<&str, &Value> {
         let mut wanted = Vec::new();
         references(roots, &mut wanted);
-        let mut kept = Map::new();
+        let mut kept = BTreeMap::new();
         while let Some(name) = wanted.pop() {
-            if !kept.contains_key(name)
-                && let Some(schema) = self.0.get(name)
+            if let Some((name, schema)) = self.0.get_key_value(name)
+                && kept.insert(name.as_str(), schema).is_none()
             {
                 references(schema, &mut wanted);
-                kept.insert(name.to_owned(), schema.clone());
             }
         }
         kept
+    }
+
+    /// The same, taken out.
+    #[must_use]
+    pub fn into_reached(mut self, roots: &Value) -> Map<String, Value> {
+        let names: Vec<String> = self.reached(roots).into_keys().map(str::to_owned).collect();
+        names.into_iter().filter_map(|name| self.0.remove_entry(&name)).collect()
     }
 }
 
@@ -193,6 +199,7 @@ fn extensions(fact: Fact) -> Vec<(&'static str, Value)> {
         Fact::AtomicMap => vec![("x-kubernetes-map-type", json!("atomic"))],
         Fact::GranularMap => vec![("x-kubernetes-map-type", json!("granular"))],
         Fact::RetainKeys => vec![strategy("retainKeys")],
+        Fact::Replaced => vec![strategy("replace")],
     }
 }
 
@@ -233,7 +240,7 @@ mod tests {
 
     fn reached(name: &str) -> Map<String, Value> {
         let root = json!({"$ref": format!("{}{name}", build::REFERENCE)});
-        Definitions::of(&Registry::builtin().rows()).reached(&root)
+        Definitions::of(&Registry::builtin().rows()).into_reached(&root)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::parameters::{self, NAMESPACE, PRETTY, PROXIED, Parameter, name};
 use crate::discovery::Group;
+use crate::policy::{Deletion, Farewell, Policy};
 use crate::registry::{GroupVersionKind, Row, Scope, Subresource};
 use crate::schema;
 
@@ -315,11 +316,17 @@ impl Place<'_> {
     }
 
     fn delete(&self) -> Option<Operation> {
+        let policy = Policy::of(self.row);
+        // What is emptied first is not gone yet: the document speaks of what is.
+        let shown = match (policy.farewell, policy.deletion) {
+            (Farewell::Object, Deletion::AtOnce | Deletion::Graceful) => Shown::Object(self.row.schema.to_owned()),
+            (Farewell::Object, Deletion::Emptied) | (Farewell::Status, _) => Shown::Object(format!("{META}.Status")),
+        };
         let operation = self.operation("delete", "delete", "delete", &parameters::DELETE);
         self.can("delete").then_some(Operation {
             description: format!("delete {} {}", article(self.row.kind), self.row.kind),
             body: Body::Options,
-            shown: Shown::Object(format!("{META}.Status")),
+            shown,
             codes: DELETED,
             ..operation
         })

@@ -12,11 +12,11 @@ const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
 /// The document of these paths.
-pub(super) fn document(paths: &[Path], definitions: &Definitions) -> Value {
+pub(super) fn document(paths: &[Path], definitions: Definitions) -> Value {
     let mut shared = Map::new();
     let told: Map<String, Value> = paths.iter().map(|p| (p.at.clone(), path(p, &mut shared))).collect();
     let told = Value::Object(told);
-    let mut schemas = definitions.reached(&told);
+    let mut schemas = definitions.into_reached(&told);
     schemas.values_mut().for_each(older);
     let mut told = json!({
         "swagger": "2.0",

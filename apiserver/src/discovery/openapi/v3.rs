@@ -1,5 +1,8 @@
 //! Version 3: a document of some paths, with the schemas that they reach.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::operations::{Body, Operation, Path, Shown};
@@ -11,18 +14,41 @@ const SCHEMAS: &str = "#/components/schemas/";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
-/// The document of these paths.
-pub(super) fn document(paths: &[Path], definitions: &Definitions) -> Value {
+/// Writes the document of these paths.
+pub(super) fn write(
+    paths: &[Path],
+    definitions: &Definitions,
+    to: impl std::io::Write,
+) -> Result<(), serde_json::Error> {
     let told: Map<String, Value> = paths.iter().map(|p| (p.at.clone(), path(p))).collect();
     let told = Value::Object(told);
     let schemas = definitions.reached(&told);
-    let token = json!({"type": "apiKey", "in": "header", "name": "authorization", "description": "Bearer Token authentication"});
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": TITLE, "version": version()},
-        "paths": told,
-        "components": {"schemas": schemas, "securitySchemes": {"BearerToken": token}},
-    })
+    let document = Document {
+        openapi: "3.0.0",
+        info: json!({"title": TITLE, "version": version()}),
+        paths: &told,
+        components: Components {
+            schemas,
+            security_schemes: json!({"BearerToken": {
+                "type": "apiKey", "in": "header", "name": "authorization", "description": "Bearer Token authentication"}}),
+        },
+    };
+    serde_json::to_writer(to, &document)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    openapi: &'static str,
+    info: Value,
+    paths: &'a Value,
+    components: Components<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Components<'a> {
+    schemas: BTreeMap<&'a str, &'a Value>,
+    security_schemes: Value,
 }
 
 fn path(path: &Path) -> Value {

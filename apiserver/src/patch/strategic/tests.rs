@@ -29,6 +29,16 @@ fn spec() -> Value {
 }
 
 #[test]
+fn some_objects_are_replaced_as_a_whole() {
+    check(
+        "io.k8s.api.policy.v1.PodDisruptionBudgetSpec",
+        json!({"minAvailable": 1, "selector": {"matchLabels": {"a": "1"}}}),
+        json!({"selector": {"matchLabels": {"b": "2"}}}),
+        expect![[r#"{"minAvailable":1,"selector":{"matchLabels":{"b":"2"}}}"#]],
+    );
+}
+
+#[test]
 fn lists_merge_by_key_and_new_elements_go_to_the_front() {
     check(
         POD_SPEC,
