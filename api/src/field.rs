@@ -16,8 +16,6 @@ pub enum Problem {
     Required,
     /// A value has the wrong form; what it was.
     Invalid(Value),
-    /// The same, for values that upstream prints by a rule of their type: times, resource names.
-    InvalidAs(String),
     /// A value is none of those allowed; what it was.
     NotSupported(Value),
     /// A value stands twice where it must be unique.
@@ -45,67 +43,89 @@ pub struct FieldError {
     pub problem: Problem,
     /// More about it, and what to write instead.
     pub detail: String,
+    /// How a bad text is shown.
+    manner: Manner,
+}
+
+/// How a bad text is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Manner {
+    /// In quotation marks.
+    Quoted,
+    /// As it stands.
+    Bare,
 }
 
 impl FieldError {
+    fn new(path: impl Into<String>, problem: Problem, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), problem, detail: detail.into(), manner: Manner::Quoted }
+    }
+
+    /// Shows a bad text without quotation marks, as upstream shows names of resources and times.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.manner = Manner::Bare;
+        self
+    }
+
     /// A field that must be there is not.
     pub fn required(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: Problem::Required, detail: detail.into() }
+        Self::new(path, Problem::Required, detail)
     }
 
     /// A field's value is of the wrong form.
     pub fn invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: Problem::Invalid(value.into()), detail: detail.into() }
+        Self::new(path, Problem::Invalid(value.into()), detail)
     }
 
     /// A field's value is of the wrong form, and is shown as it stands here, without quotation marks.
     pub fn invalid_as(path: impl Into<String>, shown: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: Problem::InvalidAs(shown.into()), detail: detail.into() }
+        Self::new(path, Problem::Invalid(Value::String(shown.into())), detail).bare()
     }
 
     /// A field's value is of the wrong JSON type.
     pub fn type_invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: Problem::TypeInvalid(value.into()), detail: detail.into() }
+        Self::new(path, Problem::TypeInvalid(value.into()), detail)
     }
 
     /// A field's value is none of `supported`, which are shown in the order that is given.
     pub fn not_supported(path: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
         let quoted: Vec<String> = supported.iter().map(|s| Quoted(s).to_string()).collect();
         let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
-        Self { path: path.into(), problem: Problem::NotSupported(value.into()), detail }
+        Self::new(path, Problem::NotSupported(value.into()), detail)
     }
 
     /// A value stands twice.
     pub fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { path: path.into(), problem: Problem::Duplicate(value.into()), detail: String::new() }
+        Self::new(path, Problem::Duplicate(value.into()), String::new())
     }
 
     /// A field may not be set or changed.
     pub fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: Problem::Forbidden, detail: detail.into() }
+        Self::new(path, Problem::Forbidden, detail)
     }
 
     /// A text has more than `max` bytes.
     pub fn too_long(path: impl Into<String>, max: usize) -> Self {
         let unit = if max == 1 { "byte" } else { "bytes" };
-        Self { path: path.into(), problem: Problem::TooLong, detail: format!("may not be more than {max} {unit}") }
+        Self::new(path, Problem::TooLong, format!("may not be more than {max} {unit}"))
     }
 
     /// A list has more than `max` entries.
     pub fn too_many(path: impl Into<String>, actual: usize, max: usize) -> Self {
         let unit = if max == 1 { "item" } else { "items" };
         let detail = format!("{actual}: must have at most {max} {unit}");
-        Self { path: path.into(), problem: Problem::TooMany, detail }
+        Self::new(path, Problem::TooMany, detail)
     }
 
     /// Something went wrong that is not the client's doing.
     pub fn internal(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: Problem::Internal, detail: detail.into() }
+        Self::new(path, Problem::Internal, detail)
     }
 
     /// A field refers to something that does not exist.
     pub fn not_found(path: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { path: path.into(), problem: Problem::NotFound(value.into()), detail: String::new() }
+        Self::new(path, Problem::NotFound(value.into()), String::new())
     }
 
     /// The machine-readable reason, as in `Status.details.causes[].reason`.
@@ -113,7 +133,7 @@ impl FieldError {
     pub fn reason(&self) -> &'static str {
         match self.problem {
             Problem::Required => "FieldValueRequired",
-            Problem::Invalid(_) | Problem::InvalidAs(_) => "FieldValueInvalid",
+            Problem::Invalid(_) => "FieldValueInvalid",
             Problem::NotSupported(_) => "FieldValueNotSupported",
             Problem::Duplicate(_) => "FieldValueDuplicate",
             Problem::Forbidden => "FieldValueForbidden",
@@ -130,14 +150,13 @@ impl FieldError {
     pub fn body(&self) -> String {
         let head = match &self.problem {
             Problem::Required => "Required value".to_owned(),
-            Problem::Invalid(v) | Problem::TypeInvalid(v) => format!("Invalid value: {}", shown(v)),
-            Problem::InvalidAs(shown) => format!("Invalid value: {shown}"),
-            Problem::NotSupported(v) => format!("Unsupported value: {}", shown(v)),
-            Problem::Duplicate(v) => format!("Duplicate value: {}", shown(v)),
+            Problem::Invalid(v) | Problem::TypeInvalid(v) => format!("Invalid value: {}", shown(v, self.manner)),
+            Problem::NotSupported(v) => format!("Unsupported value: {}", shown(v, self.manner)),
+            Problem::Duplicate(v) => format!("Duplicate value: {}", shown(v, self.manner)),
             Problem::Forbidden => "Forbidden".to_owned(),
             Problem::TooLong => "Too long".to_owned(),
             Problem::TooMany => "Too many".to_owned(),
-            Problem::NotFound(v) => format!("Not found: {}", shown(v)),
+            Problem::NotFound(v) => format!("Not found: {}", shown(v, self.manner)),
             Problem::Internal => "Internal error".to_owned(),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
@@ -156,8 +175,9 @@ impl FieldError {
 
 /// A bad value as upstream prints it: texts in quotation marks, numbers and truths bare, and where Go has nothing the
 /// word `null` as a text. Lists and objects are shown as JSON; upstream prints its own types there.
-fn shown(value: &Value) -> String {
+fn shown(value: &Value, manner: Manner) -> String {
     match value {
+        Value::String(text) if manner == Manner::Bare => text.clone(),
         Value::Null => "\"null\"".to_owned(),
         Value::String(text) => Quoted(text).to_string(),
         Value::Number(number) => match number.as_f64() {
@@ -230,5 +250,6 @@ mod tests {
         ] {
             assert_eq!(FieldError::duplicate("x", value).body(), format!("Duplicate value: {expected}"));
         }
+        assert_eq!(FieldError::duplicate("x", "cpu").bare().body(), "Duplicate value: cpu");
     }
 }

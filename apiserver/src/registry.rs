@@ -266,6 +266,9 @@ pub trait Strategy: Send + Sync + 'static {
     /// What is allowed but odd: sent as `Warning` headers.
     fn warnings(&self, object: &Value) -> Vec<String>;
 
+    /// The same of a change.
+    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String>;
+
     /// The row of an encoded object in a Table, with one cell per column of the kind.
     fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow;
 

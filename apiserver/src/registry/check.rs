@@ -9,6 +9,7 @@ pub(super) mod domains;
 pub(super) mod labels;
 pub(super) mod names;
 pub(super) mod numbers;
+pub(super) mod path;
 
 use coracle_api::field::FieldError;
 
@@ -25,8 +26,20 @@ pub(super) fn item(path: &str, field: &str, index: usize) -> String {
     format!("{}[{index}]", at(path, field))
 }
 
+/// A text, empty where there is none.
+pub(super) fn text(field: &Option<String>) -> &str {
+    field.as_deref().unwrap_or_default()
+}
+
+/// A field that must hold something.
+pub(super) fn required(errors: &mut Errors, path: impl Into<String>, value: &str) {
+    if value.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    }
+}
+
 /// A value of those allowed; absent or empty is asked for.
-pub(super) fn one_of(errors: &mut Errors, path: String, value: Option<&str>, supported: &[&str]) {
+pub(super) fn one_of(errors: &mut Errors, path: impl Into<String>, value: Option<&str>, supported: &[&str]) {
     match value {
         None | Some("") => errors.push(FieldError::required(path, "")),
         Some(value) if !supported.contains(&value) => errors.push(FieldError::not_supported(path, value, supported)),
@@ -35,14 +48,14 @@ pub(super) fn one_of(errors: &mut Errors, path: String, value: Option<&str>, sup
 }
 
 /// A value of those allowed, if there is one.
-pub(super) fn one_of_if_any(errors: &mut Errors, path: String, value: Option<&str>, supported: &[&str]) {
+pub(super) fn one_of_if_any(errors: &mut Errors, path: impl Into<String>, value: Option<&str>, supported: &[&str]) {
     if let Some(value) = value.filter(|v| !v.is_empty() && !supported.contains(v)) {
         errors.push(FieldError::not_supported(path, value, supported));
     }
 }
 
 /// An IP address of either family.
-pub(super) fn ip(errors: &mut Errors, path: String, value: &str) {
+pub(super) fn ip(errors: &mut Errors, path: impl Into<String>, value: &str) {
     if value.parse::<std::net::IpAddr>().is_err() {
         let rule = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
         errors.push(FieldError::invalid(path, value, rule));
@@ -50,7 +63,7 @@ pub(super) fn ip(errors: &mut Errors, path: String, value: &str) {
 }
 
 /// A network of either family.
-pub(super) fn cidr(errors: &mut Errors, path: String, value: &str) {
+pub(super) fn cidr(errors: &mut Errors, path: impl Into<String>, value: &str) {
     let parts = value.split_once('/').and_then(|(a, bits)| Some((a.parse().ok()?, bits.parse::<u8>().ok()?)));
     let valid = match parts {
         Some((std::net::IpAddr::V4(_), bits)) => bits <= 32,

@@ -10,13 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::check::labels::{labels, qualified_name};
+use super::check::labels::{annotations, labels, qualified_name};
 use super::check::names::{self, require};
 use super::check::{Errors, item};
 use super::{Row, Scope};
-
-/// All annotations of an object together, keys and values: upstream's 256 KiB, which keeps objects watchable.
-const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 
 /// What the names of a kind's objects must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,14 +153,8 @@ fn keys(errors: &mut Errors, meta: &ObjectMeta) {
     if let Some(map) = &meta.labels {
         labels(errors, "metadata.labels", map);
     }
-    let annotations = meta.annotations.iter().flatten();
-    let mut size = 0;
-    for (key, value) in annotations {
-        require(errors, "metadata.annotations", &key.to_lowercase(), qualified_name);
-        size += key.len() + value.len();
-    }
-    if size > ANNOTATIONS_BYTES_MAX {
-        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
+    if let Some(map) = &meta.annotations {
+        annotations(errors, "metadata.annotations", map);
     }
 }
 
@@ -243,7 +234,7 @@ mod tests {
         check(
             "namespaces",
             json!({"name": "a.b"}),
-            expect![[r#"metadata.name: Invalid value: "a.b": a lowercase RFC 1123 label must consist of lower case"#]],
+            expect![[r#"metadata.name: Invalid value: "a.b": must not contain dots"#]],
         );
         check(
             "nodes",

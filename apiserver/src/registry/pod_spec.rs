@@ -1,84 +1,102 @@
 //! The spec of a pod, alone or in a template: defaults, rules and warnings that pods and workloads share.
+//!
+//! Source of the words, their places and their order: `k8s.io/kubernetes/pkg/apis/core/validation`.
 
+mod affinity;
+mod aggregate;
+mod annotations;
+mod container;
 mod containers;
 mod defaults;
+mod downward;
 mod environment;
+mod mounts;
+mod names;
+mod operating_system;
 mod probes;
+mod profiles;
 mod resources;
-mod scheduling;
+mod security;
 mod spec;
+mod spread;
+mod template;
+mod tolerations;
 mod volumes;
 mod warnings;
+mod windows;
 
-use coracle_api::field::FieldError;
-use coracle_api::selector::Selector;
-use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+#[cfg(test)]
+mod tests;
 
-use super::check::{Errors, at, labels};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, PodSpec};
 
-pub(super) use defaults::{default_spec, default_template};
+use super::check::path::Path;
+
+pub(super) use annotations::validate as validate_annotations;
+pub(super) use annotations::validate_agreement as validate_annotations_agree;
+pub(super) use annotations::validate_update as validate_annotations_update;
+pub(super) use container::untrimmed_image;
+pub(super) use defaults::{default_pod, default_template};
+pub(super) use profiles::{APP_ARMOR_CONTAINER, app_armor_of_annotation};
 pub(super) use resources::quality_of_service;
-pub(super) use spec::validate_spec;
-pub(super) use warnings::warnings as spec_warnings;
+pub(super) use spec::{Holder, validate as validate_spec};
+pub(super) use spread::merge_label_keys;
+pub(super) use template::{validate as validate_template, validate_selector};
+pub(super) use tolerations::validate as validate_tolerations;
+pub(super) use warnings::{about_name as name_warning, about_pod as pod_warnings, about_template as template_warnings};
 
-/// Warnings about a template.
-pub(super) fn template_warnings(path: &str, template: &PodTemplateSpec) -> Vec<String> {
-    template.spec.as_ref().map_or_else(Vec::new, |spec| warnings::warnings(&at(path, "spec"), spec))
+/// Why an init container is what it is: the only restart policy that makes a sidecar of it.
+const ALWAYS: &str = "Always";
+
+/// Whether an init container runs beside the others, rather than before them.
+fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some(ALWAYS)
 }
 
-/// The rules for a workload's template: those for a pod, and that its pods are always started again.
-pub(super) fn validate_template(errors: &mut Errors, path: &str, template: &PodTemplateSpec) {
-    if let Some(map) = template.metadata.as_ref().and_then(|m| m.labels.as_ref()) {
-        labels::labels(errors, &at(path, "labels"), map);
+/// Calls `visit` for each container with its place: init containers, containers, ephemeral containers.
+fn visit(spec: &PodSpec, path: Path<'_>, mut visit: impl FnMut(&Container, Path<'_>)) {
+    let list = path.field("initContainers");
+    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
+        visit(container, list.index(index));
     }
-    let empty = k8s_openapi::api::core::v1::PodSpec::default();
-    let spec = template.spec.as_ref().unwrap_or(&empty);
-    let path = at(path, "spec");
-    let before = errors.len();
-    validate_spec(errors, &path, spec);
-    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
-    if policy != "Always" {
-        // The narrower rule alone is told of a policy that is wrong for other reasons too.
-        let place = at(&path, "restartPolicy");
-        let mut index = 0;
-        errors.retain(|e| {
-            index += 1;
-            index <= before || e.path != place
-        });
-        errors.push(FieldError::not_supported(place, policy, &["Always"]));
+    let list = path.field("containers");
+    for (index, container) in spec.containers.iter().enumerate() {
+        visit(container, list.index(index));
     }
-    if spec.active_deadline_seconds.is_some() {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.push(FieldError::forbidden(at(&path, "activeDeadlineSeconds"), detail));
+    let list = path.field("ephemeralContainers");
+    for (index, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
+        visit(&as_container(container), list.index(index));
     }
 }
 
-/// The rules for a workload's selector: it is there, and selects the template's own pods.
-pub(super) fn validate_selector(
-    errors: &mut Errors,
-    selector: &LabelSelector,
-    template: &PodTemplateSpec,
-    workload: &str,
-) {
-    const PATH: &str = "spec.selector";
-    let empty = selector.match_labels.as_ref().is_none_or(|l| l.is_empty())
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
-    if empty {
-        errors.push(FieldError::required(PATH, format!("an empty selector is invalid for a {workload}")));
-    }
-    let before = errors.len();
-    labels::selector(errors, PATH, selector);
-    if errors.len() > before {
-        errors.push(FieldError::invalid(PATH, labels::shown(selector), "invalid label selector"));
-        return;
-    }
-    let none = std::collections::BTreeMap::new();
-    let own = template.metadata.as_ref().and_then(|m| m.labels.as_ref()).unwrap_or(&none);
-    let selects = !empty && Selector::from_structured(selector).is_ok_and(|s| s.matches(own));
-    if !selects {
-        let shown = serde_json::to_value(own).unwrap_or_default();
-        let detail = "`selector` does not match template `labels`";
-        errors.push(FieldError::invalid("spec.template.metadata.labels", shown, detail));
+/// An ephemeral container as the container that it would be: the same fields in another type.
+fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let e = ephemeral.clone();
+    Container {
+        args: e.args,
+        command: e.command,
+        env: e.env,
+        env_from: e.env_from,
+        image: e.image,
+        image_pull_policy: e.image_pull_policy,
+        lifecycle: e.lifecycle,
+        liveness_probe: e.liveness_probe,
+        name: e.name,
+        ports: e.ports,
+        readiness_probe: e.readiness_probe,
+        resize_policy: e.resize_policy,
+        resources: e.resources,
+        restart_policy: e.restart_policy,
+        restart_policy_rules: e.restart_policy_rules,
+        security_context: e.security_context,
+        startup_probe: e.startup_probe,
+        stdin: e.stdin,
+        stdin_once: e.stdin_once,
+        termination_message_path: e.termination_message_path,
+        termination_message_policy: e.termination_message_policy,
+        tty: e.tty,
+        volume_devices: e.volume_devices,
+        volume_mounts: e.volume_mounts,
+        working_dir: e.working_dir,
     }
 }

@@ -15,21 +15,36 @@ const DECIMAL: [(&str, u32); 10] =
     [("E", 27), ("P", 24), ("T", 21), ("G", 18), ("M", 15), ("k", 12), ("", 9), ("m", 6), ("u", 3), ("n", 0)];
 
 const NANO: i128 = 1_000_000_000;
+const MILLI: i128 = NANO / 1000;
 
 /// The canonical form of a quantity; borrowed if it has it already.
 pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, InvalidQuantity> {
+    Ok(as_text(nanos(text)?, text))
+}
+
+/// The canonical form of a quantity of a resource, of which there are no finer parts than thousandths.
+pub(super) fn canonical_amount(text: &str) -> Result<Cow<'_, str>, InvalidQuantity> {
     let value = nanos(text)?;
-    let binary = text.ends_with('i');
-    let canonical = if value == 0 {
+    let rest = value.rem_euclid(MILLI);
+    Ok(as_text(if rest == 0 { value } else { value - rest + MILLI }, text))
+}
+
+fn as_text(value: i128, text: &str) -> Cow<'_, str> {
+    let written = written(value, text);
+    if written == text { Cow::Borrowed(text) } else { Cow::Owned(written) }
+}
+
+/// A value, in billionths, in the family of suffixes of another quantity.
+pub(super) fn written(value: i128, like: &str) -> String {
+    if value == 0 {
         "0".to_owned()
-    } else if binary && value.abs() >= 1024 * NANO {
+    } else if like.ends_with('i') && value.abs() >= 1024 * NANO {
         in_binary(value)
-    } else if is_exponent(text) {
+    } else if is_exponent(like) {
         in_exponent(value)
     } else {
         in_decimal(value)
-    };
-    Ok(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical) })
+    }
 }
 
 fn is_exponent(text: &str) -> bool {
@@ -80,6 +95,13 @@ mod tests {
             ("100", "100"),
         ] {
             assert_eq!(canonical(given).map(Cow::into_owned), Ok(expected.to_owned()), "{given}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_resources_are_rounded_up_to_thousandths() {
+        for (given, expected) in [("1n", "1m"), ("0.0001", "1m"), ("1500u", "2m"), ("1.5", "1500m"), ("0", "0")] {
+            assert_eq!(canonical_amount(given).map(Cow::into_owned), Ok(expected.to_owned()), "{given}");
         }
     }
 }

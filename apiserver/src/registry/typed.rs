@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use coracle_api::field::FieldError;
+use coracle_api::quantity::InvalidQuantity;
 use jiff::Timestamp;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -31,8 +32,12 @@ pub(super) trait Kind: Send + Sync + 'static {
     /// What every client of the kind is told, if it is on its way out.
     const DEPRECATION: Option<&'static str> = None;
 
-    /// Fields that upstream writes as `null` when there is nothing to write, by their dotted paths.
+    /// Fields that upstream writes as `null` when there is nothing to write, by their dotted paths; `[]` after a name
+    /// means each item of a list.
     const NULLS: &'static [&'static str] = &[];
+
+    /// Fields that must be there, by their dotted paths, and whose type cannot tell that they are not.
+    const STATED: &'static [&'static str] = &[];
 
     /// Fills in what is absent.
     fn default(_object: &mut Self::Object) {}
@@ -63,6 +68,16 @@ pub(super) trait Kind: Send + Sync + 'static {
         Self::validate(new)
     }
 
+    /// The rules for a new object of a kind with [`Kind::STATED`] fields: `stated` is the object as JSON.
+    fn validate_stated(object: &Self::Object, _stated: &Value) -> Vec<FieldError> {
+        Self::validate(object)
+    }
+
+    /// The same for a change.
+    fn validate_update_stated(new: &Self::Object, old: &Self::Object, _stated: &Value) -> Vec<FieldError> {
+        Self::validate_update(new, old)
+    }
+
     /// The rules for a change of the status.
     fn validate_status_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
         Vec::new()
@@ -76,6 +91,11 @@ pub(super) trait Kind: Send + Sync + 'static {
     /// What is allowed but odd.
     fn warnings(_object: &Self::Object) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What is allowed but odd about a change: by default the same as about a new object.
+    fn update_warnings(new: &Self::Object, _old: &Self::Object) -> Vec<String> {
+        Self::warnings(new)
     }
 
     /// The cells of its row in a Table.
@@ -112,6 +132,7 @@ impl<K: Kind> Strategy for Typed<K> {
     }
 
     fn default(&self, object: Value) -> Result<Value, Unparsable> {
+        let unstated: Vec<&str> = K::STATED.iter().copied().filter(|path| !is_stated(&object, path)).collect();
         let mut typed = match K::Object::deserialize(&object) {
             Ok(typed) => typed,
             Err(error) => {
@@ -124,6 +145,7 @@ impl<K: Kind> Strategy for Typed<K> {
         let schemas = schema::builtin();
         tidy(schemas, &schemas.root(K::SCHEMA), &mut object)?;
         K::NULLS.iter().for_each(|path| state_null(&mut object, path));
+        unstated.into_iter().for_each(|path| remove(&mut object, path));
         Ok(object)
     }
 
@@ -144,11 +166,11 @@ impl<K: Kind> Strategy for Typed<K> {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        K::validate(&parsed(object))
+        K::validate_stated(&parsed(object), object)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        K::validate_update(&parsed(new), &parsed(old))
+        K::validate_update_stated(&parsed(new), &parsed(old), new)
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
@@ -161,6 +183,10 @@ impl<K: Kind> Strategy for Typed<K> {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         K::warnings(&parsed(object))
+    }
+
+    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
+        K::update_warnings(&parsed(new), &parsed(old))
     }
 
     fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow {
@@ -210,13 +236,16 @@ fn tidy(schemas: &Schemas, shape: &Shape, value: &mut Value) -> Result<(), Unpar
             });
             Ok(())
         }
+        (Shape::Map(shape), Value::Object(entries)) if **shape == Shape::Quantity => {
+            entries.values_mut().try_for_each(|value| rewrite(value, quantity::canonical_amount))
+        }
         (Shape::Map(shape), Value::Object(entries)) if !is_flat(shape) => {
             entries.values_mut().try_for_each(|value| tidy(schemas, shape, value))
         }
         (Shape::List(shape), Value::Array(items)) if !is_flat(shape) => {
             items.iter_mut().try_for_each(|value| tidy(schemas, shape, value))
         }
-        (Shape::Quantity, value) => canonicalise(value),
+        (Shape::Quantity, value) => rewrite(value, quantity::canonical),
         _ => Ok(()),
     }
 }
@@ -230,20 +259,47 @@ fn is_any(field: Option<&schema::Field>) -> bool {
     field.is_none_or(|field| field.shape == Shape::Any)
 }
 
-/// Lets a field be `null` if it is absent and what holds it is there.
-fn state_null(object: &mut Value, path: &str) {
+/// Whether an object has a value in a field.
+pub(super) fn is_stated(object: &Value, path: &str) -> bool {
+    path.split('.').try_fold(object, |value, name| value.get(name)).is_some_and(|value| !value.is_null())
+}
+
+fn remove(object: &mut Value, path: &str) {
     let (holder, field) = path.rsplit_once('.').map_or((None, path), |(holder, field)| (Some(holder), field));
-    let holder = holder.iter().flat_map(|path| path.split('.')).try_fold(object, |value, name| value.get_mut(name));
-    if let Some(Value::Object(fields)) = holder {
-        fields.entry(field).or_insert(Value::Null);
+    let mut names = holder.into_iter().flat_map(|path| path.split('.'));
+    if let Some(Value::Object(fields)) = names.try_fold(object, |value, name| value.get_mut(name)) {
+        fields.remove(field);
     }
 }
 
-fn canonicalise(value: &mut Value) -> Result<(), Unparsable> {
+/// Lets a field be `null` if it is absent and what holds it is there; `[]` after a name means each item of a list.
+fn state_null(object: &mut Value, path: &str) {
+    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let Value::Object(fields) = object else { return };
+    match (name.strip_suffix("[]"), rest) {
+        (None, None) => {
+            fields.entry(name).or_insert(Value::Null);
+        }
+        (None, Some(rest)) => {
+            if let Some(value) = fields.get_mut(name) {
+                state_null(value, rest);
+            }
+        }
+        (Some(list), rest) => {
+            let items = fields.get_mut(list).and_then(Value::as_array_mut);
+            items.into_iter().flatten().for_each(|item| state_null(item, rest.unwrap_or_default()));
+        }
+    }
+}
+
+/// How a quantity is written.
+type Writing = fn(&str) -> Result<Cow<'_, str>, InvalidQuantity>;
+
+fn rewrite(value: &mut Value, writing: Writing) -> Result<(), Unparsable> {
     if let Value::String(text) = value
-        && let Cow::Owned(canonical) = quantity::canonical(text).map_err(|e| Unparsable(e.to_string()))?
+        && let Cow::Owned(written) = writing(text).map_err(|e| Unparsable(e.to_string()))?
     {
-        *text = canonical;
+        *text = written;
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ async fn update(call: &Call) -> Answer {
         scaled(call, old, wanted.clone(), Some(&writer))
     };
     let manner = manner(options.run, on_conflict, Source::Body);
-    let written = write::change(call, manner, &transform).await?;
+    let written = write::change(call, manner, &transform).await?.written;
     Ok(warn(show(call, &scale::of(&written.value()))?, &decoded.warnings))
 }
 
@@ -79,7 +79,7 @@ async fn apply_scale(call: &Call) -> Answer {
         scaled(call, old, wanted, None)
     };
     let manner = manner(applied.options.run, OnConflict::Again, Source::Typed);
-    let written = write::change(call, manner, &transform).await?;
+    let written = write::change(call, manner, &transform).await?.written;
     show(call, &scale::of(&written.value()))
 }
 
@@ -102,7 +102,7 @@ async fn change(call: &Call) -> Answer {
         scaled(call, old, wanted, Some(&writer))
     };
     let manner = manner(options.run, OnConflict::Again, Source::Typed);
-    let written = write::change(call, manner, &transform).await?;
+    let written = write::change(call, manner, &transform).await?.written;
     show(call, &scale::of(&written.value()))
 }
 

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::update::check_version;
-use super::write::{self, Manner, OnConflict, Written};
+use super::write::{self, Changed, Manner, OnConflict};
 use super::{check_place, create};
 use crate::admit::{self, Managed, Part, Source};
 use crate::answer::{Answer, Refused, refused, warn};
@@ -90,8 +90,7 @@ pub(crate) async fn apply(call: &Call, part: Part) -> Answer {
                 Some((StatusCode::OK, change(call, &applied, &typed, &writer, part).await?))
             }
         };
-        if let Some((code, written)) = done {
-            let warnings = row.strategy.warnings(&written.value());
+        if let Some((code, Changed { written, warnings })) = done {
             return Ok(warn(call.show(code, &written.shown())?, &warnings));
         }
     }
@@ -104,7 +103,7 @@ async fn make(
     applied: &Applied,
     typed: &Typed<'_>,
     writer: &Writer,
-) -> Result<Option<(StatusCode, Written)>, Refused> {
+) -> Result<Option<(StatusCode, Changed)>, Refused> {
     let mut object = applied.to(typed, None, writer)?;
     let (about, uid) = (refused::about(&call.row, &call.path.name), text(&object, "uid"));
     if !uid.is_empty() {
@@ -114,7 +113,7 @@ async fn make(
     check_place(call, &object)?;
     object::metadata_mut(&mut object).remove("resourceVersion");
     match create::insert(call, object, applied.options.run, Managed::AsStated).await {
-        Ok((written, _)) => Ok(Some((StatusCode::CREATED, written))),
+        Ok((written, warnings)) => Ok(Some((StatusCode::CREATED, Changed { written, warnings }))),
         Err(_) if call.store().get(&call.key(&call.path.name)).is_some() => Ok(None),
         Err(refused) => Err(refused),
     }
@@ -127,7 +126,7 @@ async fn change(
     typed: &Typed<'_>,
     writer: &Writer,
     part: Part,
-) -> Result<Written, Refused> {
+) -> Result<Changed, Refused> {
     let transform = |entry: &Entry, old: &Value| {
         let new = applied.to(typed, Some(old), writer)?;
         check_place(call, &new)?;

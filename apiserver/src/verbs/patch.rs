@@ -62,7 +62,6 @@ pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
         let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
         return Err(Refused::invalid_options("PatchOptions", vec![error]));
     }
-    let row = &call.row;
     // An absent object is told before a bad patch.
     call.existing()?;
     let patch = read(kind, &call.body)?;
@@ -81,10 +80,10 @@ pub(crate) async fn patch_part(call: &Call, part: Part) -> Answer {
     let writer = call.writer(&options);
     let admitted = admit::Manner { part, source: Source::Typed, managed: Managed::By(&writer) };
     let manner = Manner { admitted, run: options.run, on_conflict: OnConflict::Again };
-    let written = write::change(call, manner, &transform).await?;
+    let changed = write::change(call, manner, &transform).await?;
     let mut warnings = problems.into_inner().unwrap_or_default();
-    warnings.extend(row.strategy.warnings(&written.value()));
-    Ok(warn(call.show(StatusCode::OK, &written.shown())?, &warnings))
+    warnings.extend(changed.warnings);
+    Ok(warn(call.show(StatusCode::OK, &changed.written.shown())?, &warnings))
 }
 
 /// Reads a patch.

@@ -47,9 +47,9 @@ pub(crate) async fn replace(call: &Call, part: Part) -> Answer {
     };
     let admitted = admit::Manner { part, source: Source::Body, managed: Managed::By(&writer) };
     let manner = Manner { admitted, run: options.run, on_conflict };
-    let written = write::change(call, manner, &transform).await?;
-    warnings.extend(row.strategy.warnings(&written.value()));
-    Ok(warn(call.show(StatusCode::OK, &written.shown())?, &warnings))
+    let changed = write::change(call, manner, &transform).await?;
+    warnings.extend(changed.warnings);
+    Ok(warn(call.show(StatusCode::OK, &changed.written.shown())?, &warnings))
 }
 
 /// Whether the state that the client has seen is still the newest.

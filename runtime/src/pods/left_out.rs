@@ -33,12 +33,20 @@ fn on(flag: Option<bool>) -> bool {
 
 fn about_pod(spec: &PodSpec) -> Vec<String> {
     let affinity = spec.affinity.as_ref();
+    let security = spec.security_context.as_ref();
     let fields = [
         ("spec.hostNetwork", on(spec.host_network)),
         ("spec.hostPID", on(spec.host_pid)),
         ("spec.hostIPC", on(spec.host_ipc)),
         ("spec.shareProcessNamespace", on(spec.share_process_namespace)),
+        ("spec.hostUsers", spec.host_users == Some(false)),
         ("spec.runtimeClassName", spec.runtime_class_name.is_some()),
+        ("spec.resourceClaims", spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty())),
+        ("spec.securityContext.seLinuxOptions", security.is_some_and(|s| s.se_linux_options.is_some())),
+        ("spec.securityContext.seccompProfile", security.is_some_and(|s| s.seccomp_profile.is_some())),
+        ("spec.securityContext.appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
+        ("spec.securityContext.sysctls", security.is_some_and(|s| s.sysctls.as_ref().is_some_and(|l| !l.is_empty()))),
+        ("spec.securityContext.windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
         ("spec.ephemeralContainers", spec.ephemeral_containers.as_ref().is_some_and(|c| !c.is_empty())),
         ("spec.imagePullSecrets", spec.image_pull_secrets.as_ref().is_some_and(|s| !s.is_empty())),
         ("spec.hostAliases", spec.host_aliases.as_ref().is_some_and(|a| !a.is_empty())),
@@ -60,6 +68,12 @@ fn about_container(container: &Container) -> Vec<&'static str> {
     set(&[
         ("securityContext.privileged", security.is_some_and(|s| on(s.privileged))),
         ("capabilities", security.is_some_and(|s| s.capabilities.as_ref().is_some_and(|c| c.add.is_some()))),
+        ("procMount", security.is_some_and(|s| s.proc_mount.as_deref().is_some_and(|m| m != "Default"))),
+        ("seLinuxOptions", security.is_some_and(|s| s.se_linux_options.is_some())),
+        ("seccompProfile", security.is_some_and(|s| s.seccomp_profile.is_some())),
+        ("appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
+        ("windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
+        ("restartPolicyRules", container.restart_policy_rules.as_ref().is_some_and(|r| !r.is_empty())),
         ("lifecycle", container.lifecycle.is_some()),
         ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
         ("stdin", on(container.stdin)),
@@ -114,6 +128,7 @@ mod tests {
     fn each_field_without_effect_is_named() {
         let container = json!({
             "name": "a", "image": "a:1", "tty": true, "terminationMessagePath": "/words",
+            "securityContext": {"procMount": "Unmasked", "seLinuxOptions": {}, "windowsOptions": {}},
             "ports": [{"containerPort": 80, "hostPort": 80}],
             "resources": {"limits": {"ephemeral-storage": "1Mi"}},
             "livenessProbe": {"exec": {"command": ["x"]}},
@@ -128,6 +143,9 @@ mod tests {
                 spec.hostNetwork
                 spec.hostAliases
                 spec.affinity.podAntiAffinity
+                procMount of container a
+                seLinuxOptions of container a
+                windowsOptions of container a
                 tty of container a
                 hostPort of container a
                 terminationMessagePath of container a

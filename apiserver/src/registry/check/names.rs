@@ -2,7 +2,6 @@
 
 use coracle_api::field::FieldError;
 use coracle_api::names::{DNS1035_RULE, LABEL_RULE, SUBDOMAIN_RULE};
-use coracle_api::names::{is_dns1035_label, is_dns1123_label, is_dns1123_subdomain};
 
 use super::Errors;
 
@@ -14,41 +13,80 @@ const SUBDOMAIN_MAX: usize = 253;
 const PORT_NAME_MAX: usize = 15;
 
 /// Adds an error per broken sentence.
-pub(in crate::registry) fn require(errors: &mut Errors, path: &str, value: &str, rule: fn(&str) -> Vec<String>) {
-    errors.extend(rule(value).into_iter().map(|detail| FieldError::invalid(path, value, detail)));
+pub(in crate::registry) fn require(
+    errors: &mut Errors,
+    path: impl Into<String>,
+    value: &str,
+    rule: fn(&str) -> Vec<String>,
+) {
+    let broken = rule(value);
+    if !broken.is_empty() {
+        let path = path.into();
+        errors.extend(broken.into_iter().map(|detail| FieldError::invalid(path.as_str(), value, detail)));
+    }
 }
 
-/// Length and shape apart, as upstream tells them. `shape` is asked about a value that is short enough.
+/// Length and shape apart, as upstream tells them.
 fn bounded(value: &str, max: usize, shape: fn(&str) -> bool, rule: &str) -> Vec<String> {
     let mut broken = Vec::new();
     if value.len() > max {
         broken.push(format!("must be no more than {max} characters"));
     }
-    let shaped =
-        value.len() > max && value.split('.').all(|part| part.chars().all(|c| allowed(c, rule))) || shape(value);
-    if !shaped {
+    if !shape(value) {
         broken.push(rule.to_owned());
     }
     broken
 }
 
-fn allowed(c: char, rule: &str) -> bool {
-    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.' && rule == SUBDOMAIN_RULE
+/// Small letters, digits and dashes, with a letter or digit at both ends, of any length.
+fn is_label_shaped(value: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !value.is_empty() && value.chars().all(inner) && !value.starts_with('-') && !value.ends_with('-')
+}
+
+fn is_subdomain_shaped(value: &str) -> bool {
+    value.split('.').all(is_label_shaped)
+}
+
+fn is_dns1035_shaped(value: &str) -> bool {
+    is_label_shaped(value) && value.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 /// An RFC 1123 label: `my-name`.
 pub(in crate::registry) fn label(value: &str) -> Vec<String> {
-    bounded(value, LABEL_MAX, is_dns1123_label, LABEL_RULE)
+    // What would be a subdomain has too many of one thing only.
+    let rule = if is_subdomain_shaped(value) { "must not contain dots" } else { LABEL_RULE };
+    bounded(value, LABEL_MAX, is_label_shaped, rule)
 }
 
 /// An RFC 1123 subdomain: `example.com`.
 pub(in crate::registry) fn subdomain(value: &str) -> Vec<String> {
-    bounded(value, SUBDOMAIN_MAX, is_dns1123_subdomain, SUBDOMAIN_RULE)
+    bounded(value, SUBDOMAIN_MAX, is_subdomain_shaped, SUBDOMAIN_RULE)
+}
+
+/// A name that DNS servers are asked for: underscores are usual there, as in `_http._tcp.example.com`.
+pub(in crate::registry) fn search_domain(value: &str) -> Vec<String> {
+    const RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' \
+                        or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used \
+                        for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    let label = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part);
+        !part.is_empty() && part.chars().all(inner) && !part.starts_with(['-', '_']) && !part.ends_with(['-', '_'])
+    };
+    let mut broken = Vec::new();
+    if value.len() > SUBDOMAIN_MAX {
+        broken.push(format!("must be no more than {SUBDOMAIN_MAX} characters"));
+    }
+    if !value.split('.').all(label) {
+        broken.push(RULE.to_owned());
+    }
+    broken
 }
 
 /// An RFC 1035 label, which starts with a letter: names of Services.
 pub(in crate::registry) fn dns1035(value: &str) -> Vec<String> {
-    bounded(value, LABEL_MAX, is_dns1035_label, DNS1035_RULE)
+    bounded(value, LABEL_MAX, is_dns1035_shaped, DNS1035_RULE)
 }
 
 /// A name that can stand in a path.
@@ -120,6 +158,7 @@ mod tests {
         assert_eq!(label("my-name"), Vec::<String>::new());
         assert_eq!(label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert_eq!(label("A").len(), 1);
+        assert_eq!(label("a.b"), ["must not contain dots"]);
         assert_eq!(subdomain(&"a".repeat(254)), ["must be no more than 253 characters"]);
         assert_eq!(subdomain("a..b").len(), 1);
         assert_eq!(dns1035("1a").len(), 1);

@@ -14,30 +14,37 @@ const PERCENT: &str = "a valid percent string must be a numeric string followed 
                        '93%', regex used for validation is '[0-9]+%')";
 
 /// Zero or more.
-pub(in crate::registry) fn not_negative(errors: &mut Errors, path: String, value: impl Into<i64>) {
+pub(in crate::registry) fn not_negative(errors: &mut Errors, path: impl Into<String>, value: impl Into<i64>) {
     let value = value.into();
     if value < 0 {
         errors.push(FieldError::invalid(path, value, NOT_NEGATIVE));
     }
 }
 
+/// A count that is part of another.
+pub(in crate::registry) fn at_most(errors: &mut Errors, path: impl Into<String>, value: i32, whole: i32, detail: &str) {
+    if value > whole {
+        errors.push(FieldError::invalid(path, value, detail));
+    }
+}
+
 /// A port.
-pub(in crate::registry) fn port(errors: &mut Errors, path: String, value: i32) {
+pub(in crate::registry) fn port(errors: &mut Errors, path: impl Into<String>, value: i32) {
     if !(1..=65535).contains(&value) {
         errors.push(FieldError::invalid(path, value, PORT));
     }
 }
 
 /// A port or the name of one.
-pub(in crate::registry) fn port_or_name(errors: &mut Errors, path: String, value: &IntOrString) {
+pub(in crate::registry) fn port_or_name(errors: &mut Errors, path: impl Into<String>, value: &IntOrString) {
     match value {
         IntOrString::Int(number) => port(errors, path, *number),
-        IntOrString::String(name) => require(errors, &path, name, names::port),
+        IntOrString::String(name) => require(errors, path, name, names::port),
     }
 }
 
 /// A count or a percentage, which may be neither negative nor over 100%.
-pub(in crate::registry) fn count_or_percent(errors: &mut Errors, path: String, value: &IntOrString) {
+pub(in crate::registry) fn count_or_percent(errors: &mut Errors, path: impl Into<String>, value: &IntOrString) {
     match value {
         IntOrString::Int(number) => not_negative(errors, path, *number),
         IntOrString::String(text) if percent(text).is_none() => {
@@ -48,7 +55,7 @@ pub(in crate::registry) fn count_or_percent(errors: &mut Errors, path: String, v
 }
 
 /// A percentage that is not over 100.
-pub(in crate::registry) fn at_most_all(errors: &mut Errors, path: String, value: &IntOrString) {
+pub(in crate::registry) fn at_most_all(errors: &mut Errors, path: impl Into<String>, value: &IntOrString) {
     if let IntOrString::String(text) = value
         && percent(text).is_some_and(|p| p > 100)
     {
@@ -66,7 +73,7 @@ pub(in crate::registry) fn percent(text: &str) -> Option<u64> {
 pub(in crate::registry) fn is_zero(value: &IntOrString) -> bool {
     match value {
         IntOrString::Int(number) => *number == 0,
-        IntOrString::String(text) => percent(text) == Some(0),
+        IntOrString::String(text) => percent(text).map_or_else(|| text.parse().unwrap_or(0_i64) == 0, |p| p == 0),
     }
 }
 

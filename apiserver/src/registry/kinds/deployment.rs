@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use coracle_api::field::FieldError;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, text, wide};
-use crate::registry::check::numbers::{self, at_most_all, count_or_percent, not_negative};
+use crate::registry::check::numbers::{self, at_most, at_most_all, count_or_percent, not_negative};
+use crate::registry::check::path::Path;
 use crate::registry::check::{Errors, immutable};
 use crate::registry::meta::NameRule;
 use crate::registry::pod_spec;
-use crate::registry::typed::{Kind, Typed, keep_all_but_status};
+use crate::registry::typed::{Kind, Typed, is_stated, keep_all_but_status};
 use crate::registry::{Column, Generation, Row, Scope, Subresource};
 use crate::store::Durability;
 
@@ -53,6 +55,7 @@ pub(super) fn row() -> Row {
 
 struct Strategy;
 
+const SELECTOR: &str = "spec.selector";
 const ROLLING: &str = "RollingUpdate";
 const RECREATE: &str = "Recreate";
 
@@ -65,6 +68,11 @@ impl Kind for Strategy {
     type Object = Deployment;
 
     const SCHEMA: &'static str = "io.k8s.api.apps.v1.Deployment";
+
+    const NULLS: &'static [&'static str] =
+        &["status.conditions[].lastUpdateTime", "status.conditions[].lastTransitionTime"];
+
+    const STATED: &'static [&'static str] = &[SELECTOR];
 
     fn default(object: &mut Deployment) {
         let spec = &mut object.spec;
@@ -103,52 +111,42 @@ impl Kind for Strategy {
     }
 
     fn validate(object: &Deployment) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let spec = &object.spec;
-        not_negative(&mut errors, "spec.replicas".to_owned(), spec.replicas.unwrap_or(1));
-        pod_spec::validate_selector(&mut errors, &spec.selector, &spec.template, "deployment");
-        pod_spec::validate_template(&mut errors, "spec.template", &spec.template);
-        if let Some(strategy) = &spec.strategy {
-            validate_strategy(&mut errors, strategy);
-        }
-        let ready = spec.min_ready_seconds.unwrap_or(0);
-        not_negative(&mut errors, "spec.minReadySeconds".to_owned(), ready);
-        if let Some(limit) = spec.revision_history_limit {
-            not_negative(&mut errors, "spec.revisionHistoryLimit".to_owned(), limit);
-        }
-        if let Some(deadline) = spec.progress_deadline_seconds {
-            let path = "spec.progressDeadlineSeconds";
-            not_negative(&mut errors, path.to_owned(), deadline);
-            if deadline <= ready {
-                errors.push(FieldError::invalid(path, deadline, "must be greater than minReadySeconds"));
-            }
-        }
-        errors
+        validate(object, Some(&object.spec.selector))
+    }
+
+    fn validate_stated(object: &Deployment, stated: &Value) -> Vec<FieldError> {
+        validate(object, is_stated(stated, SELECTOR).then_some(&object.spec.selector))
     }
 
     fn validate_update(new: &Deployment, old: &Deployment) -> Vec<FieldError> {
         let mut errors = Self::validate(new);
-        immutable(&mut errors, "spec.selector", &new.spec.selector, &old.spec.selector);
+        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
         errors
     }
 
-    fn validate_status_update(new: &Deployment, _old: &Deployment) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let status = new.status.clone().unwrap_or_default();
-        for (field, value) in [
-            ("replicas", status.replicas),
-            ("updatedReplicas", status.updated_replicas),
-            ("readyReplicas", status.ready_replicas),
-            ("availableReplicas", status.available_replicas),
-            ("unavailableReplicas", status.unavailable_replicas),
-        ] {
-            not_negative(&mut errors, format!("status.{field}"), value.unwrap_or(0));
-        }
+    fn validate_update_stated(new: &Deployment, old: &Deployment, stated: &Value) -> Vec<FieldError> {
+        let mut errors = Self::validate_stated(new, stated);
+        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
         errors
+    }
+
+    fn validate_status_update(new: &Deployment, old: &Deployment) -> Vec<FieldError> {
+        let empty = DeploymentStatus::default();
+        validate_status(new.status.as_ref().unwrap_or(&empty), old.status.as_ref().unwrap_or(&empty))
     }
 
     fn warnings(object: &Deployment) -> Vec<String> {
-        pod_spec::template_warnings("spec.template", &object.spec.template)
+        let mut found: Vec<String> =
+            pod_spec::name_warning(&object.metadata, "Pod names and hostnames").into_iter().collect();
+        found.extend(pod_spec::template_warnings("spec.template", &object.spec.template));
+        found
+    }
+
+    fn update_warnings(new: &Deployment, old: &Deployment) -> Vec<String> {
+        if new.spec == old.spec {
+            return Vec::new();
+        }
+        pod_spec::template_warnings("spec.template", &new.spec.template)
     }
 
     fn cells(object: &Deployment, now: Timestamp) -> Vec<Value> {
@@ -166,6 +164,64 @@ impl Kind for Strategy {
             selector,
         ]
     }
+}
+
+fn validate(object: &Deployment, selector: Option<&LabelSelector>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (spec, path) = (&object.spec, Path::from("spec"));
+    let replicas = spec.replicas.unwrap_or(1);
+    not_negative(&mut errors, path.field("replicas"), replicas);
+    let selector = pod_spec::validate_selector(&mut errors, path.field("selector"), selector, "deployment");
+    pod_spec::validate_template(&mut errors, path.field("template"), &spec.template, selector.as_ref(), replicas);
+    if let Some(strategy) = &spec.strategy {
+        validate_strategy(&mut errors, strategy);
+    }
+    let ready = spec.min_ready_seconds.unwrap_or(0);
+    not_negative(&mut errors, path.field("minReadySeconds"), ready);
+    if let Some(limit) = spec.revision_history_limit {
+        not_negative(&mut errors, path.field("revisionHistoryLimit"), limit);
+    }
+    if let Some(deadline) = spec.progress_deadline_seconds {
+        let place = path.field("progressDeadlineSeconds");
+        not_negative(&mut errors, place, deadline);
+        if deadline <= ready {
+            errors.push(FieldError::invalid(place, deadline, "must be greater than minReadySeconds"));
+        }
+    }
+    errors
+}
+
+fn validate_status(status: &DeploymentStatus, old: &DeploymentStatus) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::from("status");
+    let count = |value: Option<i32>| value.unwrap_or(0);
+    let (replicas, ready, available) =
+        (count(status.replicas), count(status.ready_replicas), count(status.available_replicas));
+    not_negative(&mut errors, path.field("observedGeneration"), status.observed_generation.unwrap_or(0));
+    for (field, value) in [
+        ("replicas", replicas),
+        ("updatedReplicas", count(status.updated_replicas)),
+        ("readyReplicas", ready),
+        ("availableReplicas", available),
+        ("unavailableReplicas", count(status.unavailable_replicas)),
+        ("terminatingReplicas", count(status.terminating_replicas)),
+        ("collisionCount", count(status.collision_count)),
+    ] {
+        not_negative(&mut errors, path.field(field), value);
+    }
+    for (field, value) in [
+        ("updatedReplicas", count(status.updated_replicas)),
+        ("readyReplicas", ready),
+        ("availableReplicas", available),
+    ] {
+        at_most(&mut errors, path.field(field), value, replicas, "cannot be greater than status.replicas");
+    }
+    at_most(&mut errors, path.field("availableReplicas"), available, ready, "cannot be greater than readyReplicas");
+    if old.collision_count.is_some_and(|before| status.collision_count.is_none_or(|now| now < before)) {
+        let now = count(status.collision_count);
+        errors.push(FieldError::invalid(path.field("collisionCount"), now, "cannot be decremented"));
+    }
+    errors
 }
 
 fn validate_strategy(errors: &mut Errors, strategy: &DeploymentStrategy) {

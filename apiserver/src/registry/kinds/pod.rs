@@ -1,22 +1,22 @@
 //! Pod: what runs.
 
 mod cells;
+mod create;
 mod parts;
+mod status;
 mod update;
 
 use std::sync::Arc;
 
 use coracle_api::field::FieldError;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 
 use super::ALL_VERBS;
 use crate::registry::cells::{AGE, NAME, text, wide};
-use crate::registry::check::{names, one_of_if_any};
 use crate::registry::meta::NameRule;
-use crate::registry::typed::{Kind, Typed};
+use crate::registry::typed::{Kind, Typed, keep_all_but_status};
 use crate::registry::{Column, Completed, Generation, Row, Scope, Subresource, pod_spec};
 use crate::store::Durability;
 
@@ -87,29 +87,25 @@ impl Kind for Strategy {
 
     const SCHEMA: &'static str = "io.k8s.api.core.v1.Pod";
 
+    const NULLS: &'static [&'static str] =
+        &["status.conditions[].lastProbeTime", "status.conditions[].lastTransitionTime"];
+
     fn default(object: &mut Pod) {
-        let spec = object.spec.get_or_insert_default();
-        pod_spec::default_spec(spec);
-        spec.enable_service_links.get_or_insert(true);
+        pod_spec::default_pod(object.spec.get_or_insert_default());
         object.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".to_owned());
     }
 
     fn prepare_for_create(object: &mut Value) {
-        let spec = object.get("spec").and_then(|s| PodSpec::deserialize(s).ok()).unwrap_or_default();
-        let Some(object) = object.as_object_mut() else { return };
-        let quality = pod_spec::quality_of_service(&spec);
-        object.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
+        create::prepare(object);
+    }
+
+    fn prepare_for_status_update(new: &mut Value, old: &Value) {
+        keep_all_but_status(new, old);
+        status::prepare(new, old);
     }
 
     fn validate(object: &Pod) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let empty = PodSpec::default();
-        let spec = object.spec.as_ref().unwrap_or(&empty);
-        pod_spec::validate_spec(&mut errors, "spec", spec);
-        let policies = ["Never", "PreemptLowerPriority"];
-        let policy = spec.preemption_policy.as_deref();
-        one_of_if_any(&mut errors, "spec.preemptionPolicy".to_owned(), policy, &policies);
-        errors
+        create::validate(object)
     }
 
     fn validate_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
@@ -117,7 +113,7 @@ impl Kind for Strategy {
     }
 
     fn validate_status_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
-        update::validate_status(new, old)
+        status::validate(new, old)
     }
 
     fn prepare_for_part_update(part: Subresource, new: &mut Value, old: &Value) {
@@ -129,21 +125,17 @@ impl Kind for Strategy {
     }
 
     fn warnings(object: &Pod) -> Vec<String> {
-        let mut found = Vec::new();
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        if name.contains('.') {
-            found.push(hostname_warning("must not contain dots"));
-        } else if !name.is_empty() {
-            found.extend(names::label(name).first().map(|rule| hostname_warning(rule)));
+        let mut found: Vec<String> =
+            pod_spec::name_warning(&object.metadata, "the Pod's hostname").into_iter().collect();
+        if let Some(spec) = &object.spec {
+            found.extend(pod_spec::pod_warnings(&object.metadata, spec));
         }
-        let critical = "scheduler.alpha.kubernetes.io/critical-pod";
-        if object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(critical)) {
-            found.push(format!(
-                "metadata.annotations[{critical}]: non-functional in v1.16+; use the \"priorityClassName\" field instead"
-            ));
-        }
-        found.extend(object.spec.as_ref().map_or_else(Vec::new, |spec| pod_spec::spec_warnings("spec", spec)));
         found
+    }
+
+    /// People change workloads, and hardly ever pods.
+    fn update_warnings(_new: &Pod, _old: &Pod) -> Vec<String> {
+        Vec::new()
     }
 
     fn cells(object: &Pod, now: Timestamp) -> Vec<Value> {
@@ -153,11 +145,4 @@ impl Kind for Strategy {
     fn completed(object: &Pod) -> Option<Completed> {
         cells::completed(object)
     }
-}
-
-fn hostname_warning(rule: &str) -> String {
-    format!(
-        "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; \
-         a DNS label is recommended: [{rule}]"
-    )
 }

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use coracle_api::field::FieldError;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
 use super::ALL_VERBS;
 use crate::registry::cells::{self, AGE, NAME, integer, wide};
 use crate::registry::check::immutable;
-use crate::registry::check::numbers::not_negative;
+use crate::registry::check::numbers::{at_most, not_negative};
+use crate::registry::check::path::Path;
 use crate::registry::meta::NameRule;
 use crate::registry::pod_spec;
-use crate::registry::typed::{Kind, Typed};
+use crate::registry::typed::{Kind, Typed, is_stated};
 use crate::registry::{Column, Generation, Row, Scope, Subresource};
 use crate::store::Durability;
 
@@ -53,10 +55,16 @@ pub(super) fn row() -> Row {
 
 struct Strategy;
 
+const SELECTOR: &str = "spec.selector";
+
 impl Kind for Strategy {
     type Object = ReplicaSet;
 
     const SCHEMA: &'static str = "io.k8s.api.apps.v1.ReplicaSet";
+
+    const NULLS: &'static [&'static str] = &["status.conditions[].lastTransitionTime"];
+
+    const STATED: &'static [&'static str] = &[SELECTOR];
 
     fn default(object: &mut ReplicaSet) {
         object.spec.replicas.get_or_insert(1);
@@ -71,44 +79,59 @@ impl Kind for Strategy {
     }
 
     fn validate(object: &ReplicaSet) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let spec = &object.spec;
-        let empty = PodTemplateSpec::default();
-        let template = spec.template.as_ref().unwrap_or(&empty);
-        not_negative(&mut errors, "spec.replicas".to_owned(), spec.replicas.unwrap_or(1));
-        not_negative(&mut errors, "spec.minReadySeconds".to_owned(), spec.min_ready_seconds.unwrap_or(0));
-        pod_spec::validate_selector(&mut errors, &spec.selector, template, "replicaset");
-        pod_spec::validate_template(&mut errors, "spec.template", template);
-        errors
+        validate(object, Some(&object.spec.selector))
+    }
+
+    fn validate_stated(object: &ReplicaSet, stated: &Value) -> Vec<FieldError> {
+        validate(object, is_stated(stated, SELECTOR).then_some(&object.spec.selector))
     }
 
     fn validate_update(new: &ReplicaSet, old: &ReplicaSet) -> Vec<FieldError> {
         let mut errors = Self::validate(new);
-        immutable(&mut errors, "spec.selector", &new.spec.selector, &old.spec.selector);
+        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
+        errors
+    }
+
+    fn validate_update_stated(new: &ReplicaSet, old: &ReplicaSet, stated: &Value) -> Vec<FieldError> {
+        let mut errors = Self::validate_stated(new, stated);
+        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
         errors
     }
 
     fn validate_status_update(new: &ReplicaSet, _old: &ReplicaSet) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let status = new.status.clone().unwrap_or_default();
-        not_negative(&mut errors, "status.replicas".to_owned(), status.replicas);
-        for (field, value) in [
-            ("fullyLabeledReplicas", status.fully_labeled_replicas),
-            ("readyReplicas", status.ready_replicas),
-            ("availableReplicas", status.available_replicas),
-        ] {
-            let path = format!("status.{field}");
-            not_negative(&mut errors, path.clone(), value.unwrap_or(0));
-            if value.unwrap_or(0) > status.replicas {
-                let detail = "cannot be greater than status.replicas";
-                errors.push(FieldError::invalid(path, value.unwrap_or(0), detail));
-            }
+        let empty = ReplicaSetStatus::default();
+        let (status, path) = (new.status.as_ref().unwrap_or(&empty), Path::from("status"));
+        let count = |value: Option<i32>| value.unwrap_or(0);
+        let (ready, available) = (count(status.ready_replicas), count(status.available_replicas));
+        let of_all = [
+            ("fullyLabeledReplicas", count(status.fully_labeled_replicas)),
+            ("readyReplicas", ready),
+            ("availableReplicas", available),
+        ];
+        not_negative(&mut errors, path.field("replicas"), status.replicas);
+        for (field, value) in of_all {
+            not_negative(&mut errors, path.field(field), value);
         }
+        not_negative(&mut errors, path.field("observedGeneration"), status.observed_generation.unwrap_or(0));
+        not_negative(&mut errors, path.field("terminatingReplicas"), count(status.terminating_replicas));
+        for (field, value) in of_all {
+            let detail = "cannot be greater than status.replicas";
+            at_most(&mut errors, path.field(field), value, status.replicas, detail);
+        }
+        at_most(&mut errors, path.field("availableReplicas"), available, ready, "cannot be greater than readyReplicas");
         errors
     }
 
     fn warnings(object: &ReplicaSet) -> Vec<String> {
-        object.spec.template.as_ref().map_or_else(Vec::new, |t| pod_spec::template_warnings("spec.template", t))
+        let mut found: Vec<String> =
+            pod_spec::name_warning(&object.metadata, "Pod names and hostnames").into_iter().collect();
+        found.extend(template_warnings(object));
+        found
+    }
+
+    fn update_warnings(new: &ReplicaSet, old: &ReplicaSet) -> Vec<String> {
+        if new.spec == old.spec { Vec::new() } else { template_warnings(new) }
     }
 
     fn cells(object: &ReplicaSet, now: Timestamp) -> Vec<Value> {
@@ -125,4 +148,22 @@ impl Kind for Strategy {
             selector,
         ]
     }
+}
+
+fn template_warnings(object: &ReplicaSet) -> Vec<String> {
+    object.spec.template.as_ref().map_or_else(Vec::new, |t| pod_spec::template_warnings("spec.template", t))
+}
+
+fn validate(object: &ReplicaSet, selector: Option<&LabelSelector>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (spec, path) = (&object.spec, Path::from("spec"));
+    let empty = PodTemplateSpec::default();
+    let template = spec.template.as_ref().unwrap_or(&empty);
+    let replicas = spec.replicas.unwrap_or(1);
+    not_negative(&mut errors, path.field("replicas"), replicas);
+    not_negative(&mut errors, path.field("minReadySeconds"), spec.min_ready_seconds.unwrap_or(0));
+    // Upstream says of a ReplicaSet too that it is a deployment.
+    let selector = pod_spec::validate_selector(&mut errors, path.field("selector"), selector, "deployment");
+    pod_spec::validate_template(&mut errors, path.field("template"), template, selector.as_ref(), replicas);
+    errors
 }

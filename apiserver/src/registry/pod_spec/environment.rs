@@ -1,148 +1,121 @@
 //! The rules for environment variables and where their values come from.
 
 use coracle_api::field::FieldError;
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, FileKeySelector};
 
-use crate::registry::check::labels::qualified_name;
+use super::downward;
+use super::volumes::local_path;
 use crate::registry::check::names::{self, require};
-use crate::registry::check::{Errors, at, item};
-
-/// Fields of a pod that a variable may hold.
-const FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
-
-/// Resources of a container that a variable may hold.
-const RESOURCES: [&str; 6] = [
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-];
+use crate::registry::check::path::Path;
+use crate::registry::check::{Errors, required, text};
 
 /// The rules for a container's environment.
-pub(super) fn validate(errors: &mut Errors, path: &str, container: &Container) {
+pub(super) fn validate(errors: &mut Errors, path: Path<'_>, container: &Container) {
+    let list = path.field("env");
     for (index, variable) in container.env.iter().flatten().enumerate() {
-        validate_variable(errors, &item(path, "env", index), variable);
+        validate_variable(errors, list.index(index), variable);
     }
-    for source in container.env_from.iter().flatten() {
-        let path = at(path, "envFrom");
-        if let Some(prefix) = source.prefix.as_deref().filter(|p| !p.is_empty()) {
-            require(errors, &at(&path, "prefix"), prefix, names::environment);
+    let list = path.field("envFrom");
+    for (index, source) in container.env_from.iter().flatten().enumerate() {
+        let path = list.index(index);
+        let prefix = text(&source.prefix);
+        if !prefix.is_empty() {
+            require(errors, path.field("prefix"), prefix, names::environment);
+        }
+        if let Some(map) = &source.config_map_ref {
+            let path = path.field("configMapRef");
+            named(errors, path.field("name"), &map.name);
+        }
+        if let Some(secret) = &source.secret_ref {
+            let path = path.field("secretRef");
+            named(errors, path.field("name"), &secret.name);
         }
         match (&source.config_map_ref, &source.secret_ref) {
             (None, None) => {
-                errors.push(FieldError::invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"));
+                errors.push(FieldError::invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"));
             }
-            (Some(_), Some(_)) => {
-                errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time"));
-            }
-            (Some(map), None) => source_name(errors, at(&at(&path, "configMapRef"), "name"), &map.name),
-            (None, Some(secret)) => source_name(errors, at(&at(&path, "secretRef"), "name"), &secret.name),
+            (Some(_), Some(_)) => errors.push(FieldError::invalid(list, "", ONE)),
+            (Some(_), None) | (None, Some(_)) => {}
         }
     }
 }
 
-fn source_name(errors: &mut Errors, path: String, name: &str) {
+const ONE: &str = "may not have more than one field specified at a time";
+
+fn named(errors: &mut Errors, path: Path<'_>, name: &str) {
     if name.is_empty() {
         errors.push(FieldError::required(path, ""));
     } else {
-        require(errors, &path, name, names::subdomain);
+        require(errors, path, name, names::subdomain);
     }
 }
 
-fn validate_variable(errors: &mut Errors, path: &str, variable: &EnvVar) {
+fn validate_variable(errors: &mut Errors, path: Path<'_>, variable: &EnvVar) {
     if variable.name.is_empty() {
-        errors.push(FieldError::required(at(path, "name"), ""));
+        errors.push(FieldError::required(path.field("name"), ""));
     } else {
-        require(errors, &at(path, "name"), &variable.name, names::environment);
+        require(errors, path.field("name"), &variable.name, names::environment);
     }
     let Some(source) = &variable.value_from else { return };
-    let path = at(path, "valueFrom");
-    if variable.value.as_deref().is_some_and(|v| !v.is_empty()) {
-        let detail = "may not be specified when `value` is not empty";
-        errors.push(FieldError::invalid(path.as_str(), "", detail));
-    }
-    validate_source(errors, &path, source);
-}
-
-fn validate_source(errors: &mut Errors, path: &str, source: &EnvVarSource) {
-    let mut count = 0;
-    if let Some(field) = &source.field_ref {
-        count += 1;
-        validate_field_path(errors, &at(path, "fieldRef"), field, &FIELDS);
-    }
-    if let Some(resource) = &source.resource_field_ref {
-        count += 1;
-        let path = at(path, "resourceFieldRef");
-        if resource.resource.is_empty() {
-            errors.push(FieldError::required(at(&path, "resource"), ""));
-        } else if !RESOURCES.contains(&resource.resource.as_str()) && !resource.resource.contains("hugepages-") {
-            errors.push(FieldError::not_supported(at(&path, "resource"), resource.resource.as_str(), &RESOURCES));
-        }
-    }
-    if let Some(key) = &source.config_map_key_ref {
-        count += 1;
-        validate_key(errors, &at(path, "configMapKeyRef"), &key.name, &key.key);
-    }
-    if let Some(key) = &source.secret_key_ref {
-        count += 1;
-        validate_key(errors, &at(path, "secretKeyRef"), &key.name, &key.key);
-    }
-    if count == 0 && source.file_key_ref.is_none() {
+    let path = path.field("valueFrom");
+    let sources = validate_source(errors, path, source);
+    if sources == 0 {
         let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
         errors.push(FieldError::invalid(path, "", detail));
-    } else if count > 1 {
-        errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time"));
+    } else if !text(&variable.value).is_empty() {
+        errors.push(FieldError::invalid(path, "", "may not be specified when `value` is not empty"));
+    } else if sources > 1 {
+        errors.push(FieldError::invalid(path, "", ONE));
     }
 }
 
-fn validate_key(errors: &mut Errors, path: &str, name: &str, key: &str) {
-    if name.is_empty() {
-        errors.push(FieldError::required(at(path, "name"), ""));
+/// The rules for each source that is named; gives how many are.
+fn validate_source(errors: &mut Errors, path: Path<'_>, source: &EnvVarSource) -> usize {
+    if let Some(field) = &source.field_ref {
+        downward::validate_field(errors, path.field("fieldRef"), field, &downward::VARIABLES);
     }
+    if let Some(resource) = &source.resource_field_ref {
+        downward::validate_resource(errors, path.field("resourceFieldRef"), resource);
+    }
+    if let Some(key) = &source.config_map_key_ref {
+        validate_key(errors, path.field("configMapKeyRef"), &key.name, &key.key);
+    }
+    if let Some(key) = &source.secret_key_ref {
+        validate_key(errors, path.field("secretKeyRef"), &key.name, &key.key);
+    }
+    if let Some(key) = &source.file_key_ref {
+        validate_file_key(errors, path.field("fileKeyRef"), key);
+    }
+    let there = [
+        source.field_ref.is_some(),
+        source.resource_field_ref.is_some(),
+        source.config_map_key_ref.is_some(),
+        source.secret_key_ref.is_some(),
+        source.file_key_ref.is_some(),
+    ];
+    there.into_iter().filter(|there| *there).count()
+}
+
+fn validate_key(errors: &mut Errors, path: Path<'_>, name: &str, key: &str) {
+    require(errors, path.field("name"), name, names::subdomain);
     if key.is_empty() {
-        errors.push(FieldError::required(at(path, "key"), ""));
+        errors.push(FieldError::required(path.field("key"), ""));
     } else {
-        require(errors, &at(path, "key"), key, names::config_key);
+        require(errors, path.field("key"), key, names::config_key);
     }
 }
 
-/// The rules for a field of the pod that a variable or a file holds.
-pub(super) fn validate_field_path(errors: &mut Errors, path: &str, field: &ObjectFieldSelector, offered: &[&str]) {
-    let place = at(path, "fieldPath");
-    let value = field.field_path.as_str();
-    if field.api_version.as_deref().is_none_or(str::is_empty) {
-        errors.push(FieldError::required(at(path, "apiVersion"), ""));
-        return;
+fn validate_file_key(errors: &mut Errors, path: Path<'_>, key: &FileKeySelector) {
+    if key.volume_name.is_empty() {
+        errors.push(FieldError::required(path.field("volumeName"), ""));
+    } else {
+        require(errors, path.field("volumeName"), &key.volume_name, names::label);
     }
-    if value.is_empty() {
-        errors.push(FieldError::required(place, ""));
-        return;
-    }
-    if let Some((map, key)) = value.split_once("['").and_then(|(m, k)| Some((m, k.strip_suffix("']")?))) {
-        if !matches!(map, "metadata.annotations" | "metadata.labels") {
-            errors.push(FieldError::invalid(place, value, format!("{map:?} does not support subscript")));
-        } else {
-            require(errors, &place, &key.to_lowercase(), qualified_name);
-        }
-        return;
-    }
-    let known = FIELDS.contains(&value) || matches!(value, "metadata.annotations" | "metadata.labels");
-    if !known {
-        let detail = format!("error converting fieldPath: field label not supported: {value}");
-        errors.push(FieldError::invalid(place, value, detail));
-    } else if !offered.contains(&value) {
-        errors.push(FieldError::not_supported(place, value, offered));
+    required(errors, path.field("path"), &key.path);
+    local_path(errors, path.field("path"), &key.path);
+    if key.key.is_empty() {
+        errors.push(FieldError::required(path.field("key"), ""));
+    } else {
+        require(errors, path.field("key"), &key.key, names::environment);
     }
 }

@@ -1,215 +1,211 @@
-//! The rules for volumes.
+//! The rules for volumes: each has a name of its own and just one source.
 
-use std::collections::BTreeSet;
+mod files;
+mod remote;
+mod storage;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use coracle_api::field::FieldError;
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, PodSpec, Volume, VolumeProjection};
+use coracle_api::quantity::nanos;
+use k8s_openapi::api::core::v1::{PodSpec, Volume};
 
-use super::environment::validate_field_path;
+use super::container;
+use super::spec::Holder;
 use crate::registry::check::names::{self, require};
-use crate::registry::check::{Errors, at, item};
+use crate::registry::check::path::Path;
+use crate::registry::check::{Errors, required, text};
 
-/// What projected files may come from by field: the names that environment variables have not.
-const FILE_FIELDS: [&str; 5] =
-    ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
-
-/// The shortest and the longest life of a projected token: ten minutes, 2³² seconds.
-const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=(1 << 32);
-
-/// The sources that a volume names, in the order in which upstream looks at them.
-pub(super) fn sources(volume: &Volume) -> impl Iterator<Item = &'static str> {
-    let v = volume;
-    [
-        ("emptyDir", v.empty_dir.is_some()),
-        ("hostPath", v.host_path.is_some()),
-        ("gitRepo", v.git_repo.is_some()),
-        ("gcePersistentDisk", v.gce_persistent_disk.is_some()),
-        ("awsElasticBlockStore", v.aws_elastic_block_store.is_some()),
-        ("secret", v.secret.is_some()),
-        ("nfs", v.nfs.is_some()),
-        ("iscsi", v.iscsi.is_some()),
-        ("glusterfs", v.glusterfs.is_some()),
-        ("flocker", v.flocker.is_some()),
-        ("persistentVolumeClaim", v.persistent_volume_claim.is_some()),
-        ("rbd", v.rbd.is_some()),
-        ("cinder", v.cinder.is_some()),
-        ("cephfs", v.cephfs.is_some()),
-        ("quobyte", v.quobyte.is_some()),
-        ("downwardAPI", v.downward_api.is_some()),
-        ("fc", v.fc.is_some()),
-        ("flexVolume", v.flex_volume.is_some()),
-        ("configMap", v.config_map.is_some()),
-        ("azureFile", v.azure_file.is_some()),
-        ("vsphereVolume", v.vsphere_volume.is_some()),
-        ("photonPersistentDisk", v.photon_persistent_disk.is_some()),
-        ("portworxVolume", v.portworx_volume.is_some()),
-        ("azureDisk", v.azure_disk.is_some()),
-        ("storageos", v.storageos.is_some()),
-        ("projected", v.projected.is_some()),
-        ("scaleIO", v.scale_io.is_some()),
-        ("csi", v.csi.is_some()),
-        ("ephemeral", v.ephemeral.is_some()),
-        ("image", v.image.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(name, there)| there.then_some(name))
+/// A source of volumes: its field, whether a volume has it, and its rules.
+struct Source {
+    field: &'static str,
+    /// How upstream names it where there is another already, if that is different.
+    told_as: &'static str,
+    is_there: fn(&Volume) -> bool,
+    rules: fn(&mut Errors, Path<'_>, &Volume),
 }
 
-/// Volumes that a wasm pod can have.
-pub(super) const OFFERED: [&str; 7] =
-    ["emptyDir", "hostPath", "secret", "persistentVolumeClaim", "downwardAPI", "configMap", "projected"];
+/// A source that both names agree on.
+const fn source(
+    field: &'static str,
+    is_there: fn(&Volume) -> bool,
+    rules: fn(&mut Errors, Path<'_>, &Volume),
+) -> Source {
+    Source { field, told_as: field, is_there, rules }
+}
 
-/// The rules for all volumes of a spec.
-pub(super) fn validate(errors: &mut Errors, path: &str, spec: &PodSpec) {
-    let mut seen = BTreeSet::new();
-    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        let path = item(path, "volumes", index);
+/// All sources, in the order in which upstream looks at them.
+const SOURCES: [Source; 30] = [
+    source("emptyDir", |v| v.empty_dir.is_some(), empty_dir),
+    source("hostPath", |v| v.host_path.is_some(), host_path),
+    source("gitRepo", |v| v.git_repo.is_some(), remote::git_repo),
+    source("gcePersistentDisk", |v| v.gce_persistent_disk.is_some(), remote::gce_persistent_disk),
+    source("awsElasticBlockStore", |v| v.aws_elastic_block_store.is_some(), remote::aws_elastic_block_store),
+    source("secret", |v| v.secret.is_some(), files::secret),
+    source("nfs", |v| v.nfs.is_some(), remote::nfs),
+    source("iscsi", |v| v.iscsi.is_some(), remote::iscsi),
+    source("glusterfs", |v| v.glusterfs.is_some(), remote::glusterfs),
+    source("flocker", |v| v.flocker.is_some(), remote::flocker),
+    source("persistentVolumeClaim", |v| v.persistent_volume_claim.is_some(), claim),
+    source("rbd", |v| v.rbd.is_some(), remote::rbd),
+    source("cinder", |v| v.cinder.is_some(), remote::cinder),
+    Source { told_as: "cephFS", ..source("cephfs", |v| v.cephfs.is_some(), remote::cephfs) },
+    source("quobyte", |v| v.quobyte.is_some(), remote::quobyte),
+    Source { told_as: "downwarAPI", ..source("downwardAPI", |v| v.downward_api.is_some(), files::downward_api) },
+    source("fc", |v| v.fc.is_some(), remote::fibre_channel),
+    source("flexVolume", |v| v.flex_volume.is_some(), remote::flex_volume),
+    source("configMap", |v| v.config_map.is_some(), files::config_map),
+    source("azureFile", |v| v.azure_file.is_some(), remote::azure_file),
+    source("vsphereVolume", |v| v.vsphere_volume.is_some(), remote::vsphere),
+    source("photonPersistentDisk", |v| v.photon_persistent_disk.is_some(), remote::photon),
+    source("portworxVolume", |v| v.portworx_volume.is_some(), remote::portworx),
+    source("azureDisk", |v| v.azure_disk.is_some(), remote::azure_disk),
+    source("storageos", |v| v.storageos.is_some(), remote::storage_os),
+    source("projected", |v| v.projected.is_some(), files::projected),
+    source("scaleIO", |v| v.scale_io.is_some(), remote::scale_io),
+    source("csi", |v| v.csi.is_some(), storage::csi),
+    source("ephemeral", |v| v.ephemeral.is_some(), storage::ephemeral),
+    source("image", |v| v.image.is_some(), image),
+];
+
+/// Whether a volume names a source at all.
+pub(super) fn has_source(volume: &Volume) -> bool {
+    SOURCES.iter().any(|source| (source.is_there)(volume))
+}
+
+/// The rules for all volumes of a spec; gives those that keep them, which containers may mount.
+pub(super) fn validate<'a>(
+    errors: &mut Errors,
+    path: Path<'_>,
+    spec: &'a PodSpec,
+    holder: Holder<'_>,
+) -> BTreeMap<&'a str, &'a Volume> {
+    let pod = match holder {
+        Holder::Pod(name) => name,
+        Holder::Template => "",
+    };
+    let volumes = spec.volumes.as_deref().unwrap_or_default();
+    let made: BTreeSet<String> = volumes
+        .iter()
+        .filter(|v| !pod.is_empty() && v.ephemeral.is_some())
+        .map(|v| format!("{pod}-{}", v.name))
+        .collect();
+    let mut known = BTreeMap::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        let path = path.index(index);
+        let before = errors.len();
+        validate_source(errors, path, volume, holder);
+        let place = path.field("name");
         if volume.name.is_empty() {
-            errors.push(FieldError::required(at(&path, "name"), ""));
+            errors.push(FieldError::required(place, ""));
         } else {
-            require(errors, &at(&path, "name"), &volume.name, names::label);
+            require(errors, place, &volume.name, names::label);
         }
-        if !volume.name.is_empty() && !seen.insert(volume.name.as_str()) {
-            errors.push(FieldError::duplicate(at(&path, "name"), volume.name.as_str()));
+        if known.contains_key(volume.name.as_str()) {
+            errors.push(FieldError::duplicate(place, volume.name.as_str()));
         }
-        let mut sources = sources(volume);
-        if sources.next().is_none() {
-            errors.push(FieldError::required(path.as_str(), "must specify a volume type"));
+        if errors.len() == before {
+            known.insert(volume.name.as_str(), volume);
         }
-        for other in sources {
-            errors.push(FieldError::forbidden(at(&path, other), "may not specify more than 1 volume type"));
-        }
-        source(errors, &path, volume, spec);
-    }
-}
-
-fn source(errors: &mut Errors, path: &str, volume: &Volume, spec: &PodSpec) {
-    if let Some(host) = &volume.host_path {
-        host_path(errors, &at(path, "hostPath"), &host.path, host.type_.as_deref().unwrap_or_default());
-    }
-    if let Some(map) = &volume.config_map {
-        let path = at(path, "configMap");
-        required(errors, at(&path, "name"), &map.name);
-        mode(errors, at(&path, "defaultMode"), map.default_mode);
-        items(errors, &path, map.items.as_deref());
-    }
-    if let Some(secret) = &volume.secret {
-        let path = at(path, "secret");
-        required(errors, at(&path, "secretName"), secret.secret_name.as_deref().unwrap_or_default());
-        mode(errors, at(&path, "defaultMode"), secret.default_mode);
-        items(errors, &path, secret.items.as_deref());
-    }
-    if let Some(claim) = &volume.persistent_volume_claim {
-        required(errors, at(&at(path, "persistentVolumeClaim"), "claimName"), &claim.claim_name);
-    }
-    if let Some(downward) = &volume.downward_api {
-        let path = at(path, "downwardAPI");
-        mode(errors, at(&path, "defaultMode"), downward.default_mode);
-        files(errors, &path, downward.items.as_deref());
-    }
-    if let Some(projected) = &volume.projected {
-        let path = at(path, "projected");
-        mode(errors, at(&path, "defaultMode"), projected.default_mode);
-        for (index, projection) in projected.sources.iter().flatten().enumerate() {
-            validate_projection(errors, &item(&path, "sources", index), projection, spec);
+        if let Some(claim) = volume.persistent_volume_claim.as_ref().filter(|c| made.contains(&c.claim_name)) {
+            let path = path.field("persistentVolumeClaim");
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.push(FieldError::invalid(path.field("claimName"), claim.claim_name.as_str(), detail));
         }
     }
+    known
 }
 
-fn required(errors: &mut Errors, path: String, value: &str) {
-    if value.is_empty() {
-        errors.push(FieldError::required(path, ""));
-    }
-}
-
-fn host_path(errors: &mut Errors, path: &str, value: &str, kind: &str) {
-    required(errors, at(path, "path"), value);
-    no_parents(errors, at(path, "path"), value);
-    let kinds = ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
-    if !kinds.contains(&kind) {
-        errors.push(FieldError::not_supported(at(path, "type"), kind, &kinds));
-    }
-}
-
-fn mode(errors: &mut Errors, path: String, mode: Option<i32>) {
-    if let Some(mode) = mode.filter(|m| !(0..=0o777).contains(m)) {
-        let detail = "must be a number between 0 and 0777 (octal), both inclusive";
-        errors.push(FieldError::invalid(path, mode, detail));
-    }
-}
-
-fn items(errors: &mut Errors, path: &str, items: Option<&[KeyToPath]>) {
-    for (index, entry) in items.iter().copied().flatten().enumerate() {
-        let path = item(path, "items", index);
-        required(errors, at(&path, "key"), &entry.key);
-        required(errors, at(&path, "path"), &entry.path);
-        relative(errors, &at(&path, "path"), &entry.path);
-        mode(errors, at(&path, "mode"), entry.mode);
-    }
-}
-
-fn files(errors: &mut Errors, path: &str, files: Option<&[DownwardAPIVolumeFile]>) {
-    for (index, file) in files.iter().copied().flatten().enumerate() {
-        let path = item(path, "items", index);
-        required(errors, at(&path, "path"), &file.path);
-        relative(errors, &at(&path, "path"), &file.path);
-        match (&file.field_ref, &file.resource_field_ref) {
-            (Some(field), None) => validate_field_path(errors, &at(&path, "fieldRef"), field, &FILE_FIELDS),
-            (None, Some(_)) => {}
-            (Some(_), Some(_)) => {
-                let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                errors.push(FieldError::invalid(path.as_str(), "resource", detail));
-            }
-            (None, None) => {
-                let detail = "one of fieldRef and resourceFieldRef is required";
-                errors.push(FieldError::required(at(&path, "fieldRef"), detail));
+fn validate_source(errors: &mut Errors, path: Path<'_>, volume: &Volume, holder: Holder<'_>) {
+    let mut found = false;
+    for source in SOURCES.iter().filter(|source| (source.is_there)(volume)) {
+        if found {
+            errors.push(FieldError::forbidden(path.field(source.told_as), "may not specify more than 1 volume type"));
+        } else {
+            (source.rules)(errors, path.field(source.field), volume);
+            if let Holder::Pod(pod) = holder {
+                of_pod(errors, path, volume, pod);
             }
         }
-        mode(errors, at(&path, "mode"), file.mode);
+        found = true;
+        remote::iscsi_name(errors, path, volume, source.field);
+    }
+    if !found {
+        errors.push(FieldError::required(path, "must specify a volume type"));
     }
 }
 
-fn validate_projection(errors: &mut Errors, path: &str, projection: &VolumeProjection, spec: &PodSpec) {
-    if let Some(map) = &projection.config_map {
-        required(errors, at(&at(path, "configMap"), "name"), &map.name);
-        items(errors, &at(path, "configMap"), map.items.as_deref());
-    }
-    if let Some(secret) = &projection.secret {
-        required(errors, at(&at(path, "secret"), "name"), &secret.name);
-        items(errors, &at(path, "secret"), secret.items.as_deref());
-    }
-    if let Some(downward) = &projection.downward_api {
-        files(errors, &at(path, "downwardAPI"), downward.items.as_deref());
-    }
-    if let Some(token) = &projection.service_account_token {
-        let path = at(path, "serviceAccountToken");
-        if spec.service_account_name.as_deref().is_none_or(str::is_empty) {
-            let detail = "must not be specified when serviceAccountName is not set";
-            errors.push(FieldError::forbidden(path.as_str(), detail));
+/// The rules that need a pod, rather than a template.
+fn of_pod(errors: &mut Errors, path: Path<'_>, volume: &Volume, pod: &str) {
+    if volume.ephemeral.is_some() && !pod.is_empty() && !volume.name.is_empty() {
+        let name = format!("{pod}-{}", volume.name);
+        for rule in names::subdomain(&name) {
+            let detail = format!("PVC name {name:?}: {rule}");
+            errors.push(FieldError::invalid(path.field("name"), volume.name.as_str(), detail));
         }
-        if let Some(seconds) = token.expiration_seconds.filter(|s| !TOKEN_SECONDS.contains(s)) {
-            let detail = if seconds < 600 {
-                "may not specify a duration less than 10 minutes"
-            } else {
-                "may not specify a duration larger than 2^32 seconds"
-            };
-            errors.push(FieldError::invalid(at(&path, "expirationSeconds"), seconds, detail));
-        }
-        required(errors, at(&path, "path"), &token.path);
-        relative(errors, &at(&path, "path"), &token.path);
     }
+    if volume.image.as_ref().is_some_and(|image| text(&image.reference).is_empty()) {
+        let path = path.field("image");
+        errors.push(FieldError::required(path.field("reference"), ""));
+    }
+}
+
+fn empty_dir(errors: &mut Errors, path: Path<'_>, volume: &Volume) {
+    let limit = volume.empty_dir.as_ref().and_then(|e| e.size_limit.as_ref());
+    if limit.is_some_and(|limit| nanos(&limit.0).unwrap_or(0) < 0) {
+        let detail = "SizeLimit field must be a valid resource quantity";
+        errors.push(FieldError::forbidden(path.field("sizeLimit"), detail));
+    }
+}
+
+fn host_path(errors: &mut Errors, path: Path<'_>, volume: &Volume) {
+    const KINDS: [&str; 8] =
+        ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    let Some(host) = &volume.host_path else { return };
+    if host.path.is_empty() {
+        errors.push(FieldError::required(path.field("path"), ""));
+        return;
+    }
+    no_parents(errors, path.field("path"), &host.path);
+    let kind = text(&host.type_);
+    if !KINDS.contains(&kind) {
+        errors.push(FieldError::not_supported(path.field("type"), kind, &KINDS));
+    }
+}
+
+fn claim(errors: &mut Errors, path: Path<'_>, volume: &Volume) {
+    let name = volume.persistent_volume_claim.as_ref().map_or("", |c| c.claim_name.as_str());
+    required(errors, path.field("claimName"), name);
+}
+
+fn image(errors: &mut Errors, path: Path<'_>, volume: &Volume) {
+    let policy = volume.image.as_ref().and_then(|i| i.pull_policy.as_deref());
+    container::pull_policy(errors, path.field("pullPolicy"), policy);
 }
 
 /// A path that stays where it starts.
-pub(super) fn relative(errors: &mut Errors, path: &str, value: &str) {
+pub(super) fn relative(errors: &mut Errors, path: Path<'_>, value: &str) {
     if value.starts_with('/') {
         errors.push(FieldError::invalid(path, value, "must be a relative path"));
     }
-    no_parents(errors, path.to_owned(), value);
+    no_parents(errors, path, value);
 }
 
-fn no_parents(errors: &mut Errors, path: String, value: &str) {
-    if value.split('/').any(|part| part == "..") {
+/// A path that stays where it starts, and does not look as if it was the volume's own.
+pub(super) fn local_path(errors: &mut Errors, path: Path<'_>, value: &str) {
+    relative(errors, path, value);
+    if value.starts_with("..") && !value.starts_with("../") {
+        errors.push(FieldError::invalid(path, value, "must not start with '..'"));
+    }
+}
+
+/// Whether a path leads up anywhere.
+pub(super) fn has_parents(value: &str) -> bool {
+    value.split('/').any(|part| part == "..")
+}
+
+fn no_parents(errors: &mut Errors, path: Path<'_>, value: &str) {
+    if has_parents(value) {
         errors.push(FieldError::invalid(path, value, "must not contain '..'"));
     }
 }

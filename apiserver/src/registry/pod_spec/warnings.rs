@@ -1,133 +1,176 @@
-//! What a pod's spec may say, but to no good: upstream's warnings, and ours about what cannot hold in wasm.
+//! What a pod or a template may say, but to no good: upstream's warnings. What has no effect on a node that runs
+//! WebAssembly, that node says in the pod's events.
 
-use std::collections::BTreeMap;
+mod containers;
+mod labels;
+mod volumes;
 
-use coracle_api::quantity;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::volumes;
-use crate::registry::check::{at, item};
+use k8s_openapi::api::core::v1::{Affinity, PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Labels of nodes that go by another name now.
-const OLD_LABELS: [(&str, &str, &str); 5] = [
-    ("beta.kubernetes.io/arch", "kubernetes.io/arch", "v1.14"),
-    ("beta.kubernetes.io/os", "kubernetes.io/os", "v1.14"),
-    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type", "v1.17"),
-    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region", "v1.17"),
-    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone", "v1.17"),
+use super::affinity::{PREFERRED, REQUIRED};
+use super::profiles;
+use super::resources::value;
+use crate::registry::check::names;
+use crate::registry::check::path::Path;
+
+/// Annotations that did something once.
+const ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        r#"non-functional in v1.16+; use the "priorityClassName" field instead"#,
+    ),
+    ("security.alpha.kubernetes.io/sysctls", r#"non-functional in v1.11+; use the "sysctls" field instead"#),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", r#"non-functional in v1.11+; use the "sysctls" field instead"#),
 ];
 
-/// Why a setting has no effect here.
-const NO_EFFECT: &str = "has no effect: the pod runs as WebAssembly, in a sandbox without it";
+const NO_POD: &str = "a null labelSelector results in matching no pod";
 
-/// All warnings about a spec.
-pub(in crate::registry) fn warnings(path: &str, spec: &PodSpec) -> Vec<String> {
+/// Whose spec it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Pod,
+    Template,
+}
+
+/// The sentence about a name that becomes part of others; `what` says which.
+pub(in crate::registry) fn about_name(meta: &ObjectMeta, what: &str) -> Option<String> {
+    let broken = names::label(meta.name.as_deref().unwrap_or_default());
+    (!broken.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in {what}, which can result in surprising behavior; a DNS label is \
+             recommended: [{}]",
+            broken.join(" ")
+        )
+    })
+}
+
+/// All warnings about a pod, its name aside.
+pub(in crate::registry) fn about_pod(meta: &ObjectMeta, spec: &PodSpec) -> Vec<String> {
     let mut found = Vec::new();
-    for key in spec.node_selector.iter().flatten().map(|(key, _)| key) {
-        if let Some((_, new, since)) = OLD_LABELS.iter().find(|(old, _, _)| old == key) {
-            let place = at(path, &format!("nodeSelector[{key}]"));
-            found.push(format!("{place}: deprecated since {since}; use {new:?} instead"));
-        }
-    }
-    let mut secrets = std::collections::BTreeSet::new();
-    for (index, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
-        let place = item(path, "imagePullSecrets", index);
-        if secret.name.is_empty() {
-            found.push(format!("{place}: invalid empty name \"\""));
-        } else if !secrets.insert(secret.name.as_str()) {
-            found.push(format!("{}: duplicate name {:?}", at(&place, "name"), secret.name));
-        }
-    }
-    let both = [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&*spec.containers))];
-    for (field, containers) in both {
-        for (index, container) in containers.iter().copied().flatten().enumerate() {
-            about_container(&mut found, &item(path, field, index), container);
-        }
-    }
-    without_effect(&mut found, path, spec);
+    about(&mut found, Path::from("metadata"), Path::from("spec"), meta, spec, Holder::Pod);
     found
 }
 
-fn about_container(found: &mut Vec<String>, path: &str, container: &Container) {
-    for (field, amounts) in [
-        ("limits", container.resources.as_ref().and_then(|r| r.limits.as_ref())),
-        ("requests", container.resources.as_ref().and_then(|r| r.requests.as_ref())),
-    ] {
-        for (name, amount) in amounts.into_iter().flatten() {
-            let exact = quantity::nanos(&amount.0).unwrap_or(0) % 1_000_000_000 == 0;
-            if matches!(name.as_str(), "memory" | "ephemeral-storage") && !exact {
-                let place = at(path, &format!("resources.{field}[{name}]"));
-                found.push(format!("{place}: fractional byte value {:?} is invalid, must be an integer", amount.0));
-            }
-        }
-    }
-    let mut variables = std::collections::BTreeSet::new();
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        if !variables.insert(variable.name.as_str()) {
-            let place = item(path, "env", index);
-            let name = &variable.name;
-            found
-                .push(format!("{place}: hides previous definition of {name:?}, which may be dropped when using apply"));
-        }
-    }
-    let mut ports = BTreeMap::new();
-    for (index, port) in container.ports.iter().flatten().enumerate() {
-        let place = item(path, "ports", index);
-        let key = (port.container_port, port.protocol.as_deref(), port.host_port.unwrap_or(0), port.host_ip.as_deref());
-        match ports.get(&key) {
-            Some(first) => found.push(format!("{place}: duplicate port definition with {first}")),
-            None => {
-                ports.insert(key, place);
-            }
-        }
-    }
-    about_security(found, &at(path, "securityContext"), container);
+/// All warnings about a template.
+pub(in crate::registry) fn about_template(path: &str, template: &PodTemplateSpec) -> Vec<String> {
+    let path = Path::from(path);
+    let (meta, spec) = (ObjectMeta::default(), PodSpec::default());
+    let (meta, spec) = (template.metadata.as_ref().unwrap_or(&meta), template.spec.as_ref().unwrap_or(&spec));
+    let mut found = Vec::new();
+    about(&mut found, path.field("metadata"), path.field("spec"), meta, spec, Holder::Template);
+    found
 }
 
-fn about_security(found: &mut Vec<String>, path: &str, container: &Container) {
-    let Some(context) = &container.security_context else { return };
-    let capabilities = context.capabilities.as_ref().and_then(|c| c.add.as_ref()).is_some_and(|add| !add.is_empty());
-    for (field, set) in [
-        ("privileged", context.privileged == Some(true)),
-        ("capabilities.add", capabilities),
-        ("procMount", context.proc_mount.as_deref().is_some_and(|m| m != "Default")),
-        ("seLinuxOptions", context.se_linux_options.is_some()),
-        ("windowsOptions", context.windows_options.is_some()),
-    ] {
-        if set {
-            found.push(format!("{}: {NO_EFFECT}", at(path, field)));
+fn about(
+    found: &mut Vec<String>,
+    meta_path: Path<'_>,
+    path: Path<'_>,
+    meta: &ObjectMeta,
+    spec: &PodSpec,
+    holder: Holder,
+) {
+    let none = BTreeMap::new();
+    let annotations = meta.annotations.as_ref().unwrap_or(&none);
+    let annotated = meta_path.field("annotations");
+    labels::about(found, path, spec);
+    spread(found, path.field("topologySpreadConstraints"), spec);
+    for (key, message) in ANNOTATIONS.iter().filter(|(key, _)| annotations.contains_key(*key)) {
+        found.push(format!("{}: {message}", annotated.key(key)));
+    }
+    volumes::about(found, path.field("volumes"), spec.volumes.as_deref().unwrap_or_default());
+    repeated(found, path, spec);
+    for name in ["memory", "ephemeral-storage"] {
+        if let Some(amount) = spec.overhead.as_ref().and_then(|o| o.get(name)).filter(|q| containers::is_fraction(q)) {
+            let place = path.field("overhead");
+            let place = place.key(name);
+            found.push(format!("{place}: fractional byte value {:?} is invalid, must be an integer", amount.0));
         }
     }
-}
-
-fn without_effect(found: &mut Vec<String>, path: &str, spec: &PodSpec) {
-    for (field, set) in [
-        ("hostPID", spec.host_pid),
-        ("hostIPC", spec.host_ipc),
-        ("hostNetwork", spec.host_network),
-        ("shareProcessNamespace", spec.share_process_namespace),
-    ] {
-        if set == Some(true) {
-            found.push(format!("{}: {NO_EFFECT}", at(path, field)));
-        }
-    }
-    if spec.runtime_class_name.as_deref().is_some_and(|name| !name.is_empty()) {
-        found.push(format!("{}: has no effect: every pod runs as WebAssembly", at(path, "runtimeClassName")));
-    }
-    for (field, containers) in
-        [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&*spec.containers))]
+    if spec.security_context.as_ref().is_none_or(|s| s.seccomp_profile.is_none())
+        && annotations.contains_key(profiles::SECCOMP_POD)
     {
-        for (index, container) in containers.iter().copied().flatten().enumerate() {
-            if container.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
-                found.push(format!("{}: {NO_EFFECT}", at(&item(path, field, index), "volumeDevices")));
-            }
+        found.push(format!("{}: {}", annotated.key(profiles::SECCOMP_POD), containers::SECCOMP));
+    }
+    containers::about(found, annotated, path, annotations, spec, holder);
+    if spec.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+        let place = path.field("terminationGracePeriodSeconds");
+        found.push(format!("{place}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    if let Some(wanted) = &spec.affinity {
+        affinity(found, path.field("affinity"), wanted);
+    }
+}
+
+fn spread(found: &mut Vec<String>, path: Path<'_>, spec: &PodSpec) {
+    for (index, constraint) in spec.topology_spread_constraints.iter().flatten().enumerate() {
+        let path = path.index(index);
+        if let Some(message) = labels::deprecated(&constraint.topology_key) {
+            found.push(format!("{}: {} is {message}", path.field("topologyKey"), constraint.topology_key));
+        }
+        if constraint.label_selector.is_none() {
+            found.push(format!("{}: {NO_POD}", path.field("labelSelector")));
         }
     }
-    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        for source in volumes::sources(volume).filter(|s| !volumes::OFFERED.contains(s)) {
-            let place = at(&item(path, "volumes", index), source);
-            let offered = volumes::OFFERED.join(", ");
-            found.push(format!("{place}: not offered here, so that the pod will not start; use one of {offered}"));
+}
+
+fn repeated(found: &mut Vec<String>, path: Path<'_>, spec: &PodSpec) {
+    let list = path.field("hostAliases");
+    let mut seen = BTreeSet::new();
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        if !seen.insert(alias.ip.as_str()) {
+            let path = list.index(index);
+            found.push(format!("{}: duplicate ip {:?}", path.field("ip"), alias.ip));
         }
+    }
+    let list = path.field("imagePullSecrets");
+    let secrets = spec.image_pull_secrets.as_deref().unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for (index, secret) in secrets.iter().enumerate() {
+        if !seen.insert(secret.name.as_str()) {
+            let path = list.index(index);
+            found.push(format!("{}: duplicate name {:?}", path.field("name"), secret.name));
+        }
+    }
+    for (index, _) in secrets.iter().enumerate().filter(|(_, secret)| secret.name.is_empty()) {
+        let path = list.index(index);
+        found.push(format!("{}: invalid empty name \"\"", path.field("name")));
+    }
+}
+
+fn affinity(found: &mut Vec<String>, path: Path<'_>, affinity: &Affinity) {
+    let mut none_selected = |kind: &str, required: Vec<bool>, preferred: Vec<bool>| {
+        let path = path.field(kind);
+        let list = path.field(REQUIRED);
+        for (index, _) in required.into_iter().enumerate().filter(|(_, none)| *none) {
+            let path = list.index(index);
+            found.push(format!("{}: {NO_POD}", path.field("labelSelector")));
+        }
+        let list = path.field(PREFERRED);
+        for (index, _) in preferred.into_iter().enumerate().filter(|(_, none)| *none) {
+            let path = list.index(index);
+            let path = path.field("podAffinityTerm");
+            found.push(format!("{}: {NO_POD}", path.field("labelSelector")));
+        }
+    };
+    if let Some(pods) = &affinity.pod_affinity {
+        let required = pods.required_during_scheduling_ignored_during_execution.iter().flatten();
+        let preferred = pods.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        none_selected(
+            "podAffinity",
+            required.map(|term| term.label_selector.is_none()).collect(),
+            preferred.map(|term| term.pod_affinity_term.label_selector.is_none()).collect(),
+        );
+    }
+    if let Some(pods) = &affinity.pod_anti_affinity {
+        let required = pods.required_during_scheduling_ignored_during_execution.iter().flatten();
+        let preferred = pods.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        none_selected(
+            "podAntiAffinity",
+            required.map(|term| term.label_selector.is_none()).collect(),
+            preferred.map(|term| term.pod_affinity_term.label_selector.is_none()).collect(),
+        );
     }
 }

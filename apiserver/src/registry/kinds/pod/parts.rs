@@ -9,9 +9,8 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value};
 
-use super::Strategy;
+use super::create;
 use crate::registry::check::Errors;
-use crate::registry::typed::Kind as _;
 use crate::registry::{Subresource, pod_spec};
 
 /// Marks the image, in the API, of a pod that a node runs by itself.
@@ -87,7 +86,8 @@ fn take_resources(spec: &mut Map<String, Value>, sent: &Value) {
 
 /// The rules for a change of one part.
 pub(super) fn validate(part: Subresource, new: &Pod, old: &Pod) -> Errors {
-    let mut errors = Strategy::validate(new);
+    let mut errors = Vec::new();
+    create::validate_any(&mut errors, new);
     let is_mirror = old.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR));
     let (empty, also_empty) = (PodSpec::default(), PodSpec::default());
     let (new_spec, old_spec) = (new.spec.as_ref().unwrap_or(&empty), old.spec.as_ref().unwrap_or(&also_empty));
