@@ -31,6 +31,7 @@ use crate::registry::addresses::Assigned;
 use crate::registry::{Row, Subresource, meta};
 use crate::store::{Key, Prefix};
 use attributes::{Attributes, Operation};
+pub use plugins::without_effect;
 
 /// How long to wait for what a controller is about to make: as long as upstream tries again.
 const AWAITS: Duration = Duration::from_secs(1);

@@ -115,8 +115,12 @@ impl Counted {
 
     /// It is answered: an answer that goes on keeps it under way until its end.
     pub(crate) fn answered(mut self, response: Response) -> Response {
-        let requests = &self.machine.metrics.requests;
-        requests.of(&(self.asked, response.status().as_u16())).fetch_add(1, Ordering::Relaxed);
+        let (metrics, code) = (&self.machine.metrics, response.status());
+        metrics.requests.of(&(self.asked, code.as_u16())).fetch_add(1, Ordering::Relaxed);
+        // An eviction that has to wait for its budget is told so with the code of an overload.
+        if code == StatusCode::TOO_MANY_REQUESTS && self.asked.subresource != "eviction" {
+            metrics.terminated(&self.asked, code);
+        }
         match http_body::Body::size_hint(response.body()).exact() {
             Some(size) => {
                 self.bytes = size;

@@ -5,6 +5,8 @@
 mod admission;
 #[path = "face/apply.rs"]
 mod apply;
+#[path = "face/compatibility.rs"]
+mod compatibility;
 #[path = "face/deletes.rs"]
 mod deletes;
 #[path = "face/discovery.rs"]

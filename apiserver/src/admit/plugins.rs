@@ -97,6 +97,12 @@ static PLUGINS: [Plugin; 41] = [
     always_deny::PLUGIN,
 ];
 
+/// The names of those that are known and do nothing yet.
+pub fn without_effect() -> impl Iterator<Item = &'static str> {
+    let idle = |p: &&Plugin| p.awaits.is_none() && p.mutate.is_none() && p.validate.is_none() && p.delete.is_none();
+    PLUGINS.iter().filter(idle).map(|plugin| plugin.name)
+}
+
 /// A list of plugins that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {

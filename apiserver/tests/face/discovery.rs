@@ -82,6 +82,20 @@ async fn the_paths_of_the_server_lead_somewhere() {
 }
 
 #[tokio::test]
+async fn kube_rs_discovers_the_api_in_both_forms() {
+    let server = Server::new().await;
+    let discovery = || kube::discovery::Discovery::new(server.client.clone());
+    for discovered in [discovery().run().await.unwrap(), discovery().run_aggregated().await.unwrap()] {
+        let scaler = discovered.get("autoscaling").unwrap();
+        assert_eq!(scaler.preferred_version_or_latest(), "v2");
+        let (resource, can) = discovered.get("apps").unwrap().recommended_kind("Deployment").unwrap();
+        assert_eq!((resource.plural.as_str(), resource.api_version.as_str()), ("deployments", "apps/v1"));
+        let below: Vec<&str> = can.subresources.iter().map(|(below, _)| below.plural.as_str()).collect();
+        assert_eq!(below.len(), 2, "{below:?}");
+    }
+}
+
+#[tokio::test]
 async fn documents_come_as_the_client_wants_them() {
     let server = Server::new().await;
     assert!(server.get_as("/apis/apps/v1", "application/yaml").await.json.as_str().unwrap().starts_with("apiVersion:"));
