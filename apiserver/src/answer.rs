@@ -3,6 +3,7 @@
 //! Invariant: only a [`Failure`](coracle_api::failure::Failure) becomes a `Status`, by way of [`Refused`].
 
 pub(crate) mod accept;
+pub(crate) mod pretty;
 pub(crate) mod refused;
 pub(crate) mod shape;
 mod warnings;
@@ -15,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 pub(crate) use accept::{Encoding, Form, Wanted};
+use pretty::Indenter;
 pub(crate) use refused::Refused;
 
 /// What a handler gives: a response, or why not.
@@ -32,7 +34,7 @@ pub(crate) fn json(code: StatusCode, bytes: impl Into<Body>) -> Response {
 pub(crate) fn value(code: StatusCode, value: &Value, encoding: Encoding) -> Response {
     match encoding {
         Encoding::Json => json(code, value.to_string()),
-        Encoding::Pretty => json(code, pretty(value)),
+        Encoding::Pretty => json(code, pretty(value.to_string().as_bytes())),
         Encoding::Yaml => yaml(code, value),
     }
 }
@@ -41,10 +43,8 @@ pub(crate) fn value(code: StatusCode, value: &Value, encoding: Encoding) -> Resp
 pub(crate) fn encoded(code: StatusCode, bytes: Bytes, encoding: Encoding) -> Response {
     match encoding {
         Encoding::Json => json(code, bytes),
-        Encoding::Pretty | Encoding::Yaml => {
-            let parsed: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            value(code, &parsed, encoding)
-        }
+        Encoding::Pretty => json(code, pretty(&bytes)),
+        Encoding::Yaml => yaml(code, &serde_json::from_slice(&bytes).unwrap_or_default()),
     }
 }
 
@@ -64,8 +64,12 @@ pub(crate) fn warn(mut response: Response, warnings: &[String]) -> Response {
     response
 }
 
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+/// Compact JSON, indented.
+fn pretty(compact: &[u8]) -> Vec<u8> {
+    let mut indented = Vec::new();
+    Indenter::default().put(&mut indented, compact);
+    indented.push(b'\n');
+    indented
 }
 
 fn yaml(code: StatusCode, value: &Value) -> Response {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::response::Response;
 use bytes::Bytes;
 use coracle_api::failure::Failure;
 use coracle_api::revision::Revision;
@@ -11,6 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{history, selection};
+use crate::answer::pretty::Indenter;
 use crate::answer::{self, Answer, Encoding, Form, Refused, Wanted, shape};
 use crate::machine::Call;
 use crate::options::list::{Continue, From, ListOptions, Use, parse, token};
@@ -152,16 +154,27 @@ pub(crate) fn render(call: &Call, wanted: Wanted, page: Page) -> Answer {
     let head = shape::list_head(row, wanted, &list_meta(&page));
     let mut pieces = pieces(Arc::clone(row), wanted, head, page.entries);
     match wanted.encoding {
-        Encoding::Json => {
-            let body = futures::stream::iter(pieces.map(Ok::<Bytes, std::convert::Infallible>));
-            Ok(answer::json(StatusCode::OK, axum::body::Body::from_stream(body)))
+        Encoding::Json => Ok(streamed(pieces)),
+        Encoding::Pretty => {
+            let mut indenter = Indenter::default();
+            Ok(streamed(pieces.map(move |piece| {
+                let mut indented = Vec::new();
+                indenter.put(&mut indented, &piece);
+                indented.into()
+            })))
         }
-        Encoding::Pretty | Encoding::Yaml => {
+        Encoding::Yaml => {
             let mut whole = Vec::new();
             pieces.by_ref().for_each(|piece| whole.extend_from_slice(&piece));
             Ok(answer::encoded(StatusCode::OK, whole.into(), wanted.encoding))
         }
     }
+}
+
+/// An answer that is made as it is sent.
+fn streamed(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response {
+    let body = futures::stream::iter(pieces.map(Ok::<Bytes, std::convert::Infallible>));
+    answer::json(StatusCode::OK, axum::body::Body::from_stream(body))
 }
 
 fn list_meta(page: &Page) -> Value {

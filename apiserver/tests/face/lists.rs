@@ -201,6 +201,15 @@ async fn a_list_can_be_as_it_was() {
 }
 
 #[tokio::test]
+async fn people_get_lists_indented() {
+    let server = five().await;
+    let pretty = server.get(&format!("{CONFIG_MAPS}?pretty=true")).await;
+    let text = String::from_utf8(pretty.bytes.to_vec()).unwrap();
+    assert!(text.starts_with("{\n  \"kind\": \"ConfigMapList\",\n"), "{text}");
+    assert_eq!(pretty.json, server.get(CONFIG_MAPS).await.json);
+}
+
+#[tokio::test]
 async fn large_answers_are_compressed_for_those_who_take_it() {
     let server = Server::new().await;
     let text = "abcdefgh".repeat(1000);

@@ -89,10 +89,31 @@ async fn a_watch_that_cannot_begin_says_why_as_an_event() {
 }
 
 #[tokio::test]
+async fn the_end_of_what_was_there_brings_the_list_to_be_made_of_it() {
+    use base64::Engine;
+    let server = Server::new().await;
+    let query =
+        "watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let blueprint = async |shape: &str, metadata: &str| {
+        let accept = format!("application/json{shape}");
+        let told = events(&server, &format!("{CONFIG_MAPS}?{query}"), &accept).await;
+        let annotations = &told[0].pointer(metadata).unwrap()["annotations"];
+        let text = annotations["kubernetes.io/initial-events-list-blueprint"].as_str().unwrap();
+        let list = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        serde_json::from_slice::<Value>(&list).unwrap()["kind"].clone()
+    };
+    assert_eq!(blueprint("", "/object/metadata").await, "ConfigMapList");
+    let table = ";as=Table;v=v1;g=meta.k8s.io";
+    assert_eq!(blueprint(table, "/object/rows/0/object/metadata").await, "ConfigMapList");
+    let metadata = ";as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    assert_eq!(blueprint(metadata, "/object/metadata").await, "PartialObjectMetadataList");
+}
+
+#[tokio::test]
 async fn watches_come_as_json_only() {
     let server = Server::new().await;
     let refused = server.get_as(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1"), "application/yaml").await;
-    assert_eq!((refused.code, refused.text("/reason")), (406, "NotAcceptable"));
+    assert_eq!(refused.code, 406, "{}", refused.json);
     let stream = "application/json;stream=watch";
     assert_eq!(server.get_as(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1"), stream).await.code, 200);
 }

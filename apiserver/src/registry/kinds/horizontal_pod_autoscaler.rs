@@ -24,7 +24,7 @@ use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
     NAME,
-    text("Reference", "What it scales."),
+    text("Reference", "The object that it scales."),
     text("Targets", "What it follows: the value now and the one aimed at."),
     text("MinPods", "How few replicas there may be."),
     text("MaxPods", "How many replicas there may be."),

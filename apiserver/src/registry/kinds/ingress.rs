@@ -18,9 +18,9 @@ use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
     NAME,
-    text("Class", "Who sees to it."),
+    text("Class", "The class of controllers that see to it."),
     text("Hosts", "The hosts it is about."),
-    text("Address", "Where it is reached."),
+    text("Address", "The addresses at which it is reached."),
     text("Ports", "The ports it is reached on."),
     AGE,
 ];

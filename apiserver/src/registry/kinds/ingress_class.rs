@@ -17,8 +17,12 @@ use crate::registry::typed::{Kind, Typed};
 use crate::registry::{Column, Generation, Row, Scope};
 use crate::store::Durability;
 
-const COLUMNS: &[Column] =
-    &[NAME, text("Controller", "Who sees to it."), text("Parameters", "What it is set up with."), AGE];
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("Controller", "The controller that sees to its Ingresses."),
+    text("Parameters", "What it is set up with."),
+    AGE,
+];
 
 /// The longest name of a controller.
 const CONTROLLER_BYTES_MAX: usize = 250;

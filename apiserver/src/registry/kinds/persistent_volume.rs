@@ -23,7 +23,7 @@ use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
     NAME,
-    text("Capacity", "How much it holds."),
+    text("Capacity", "How much the volume holds."),
     text("Access Modes", "Who may mount it, and how."),
     text("Reclaim Policy", "What becomes of it when nobody claims it any more."),
     text("Status", "Whether it is bound to a claim."),

@@ -18,7 +18,7 @@ use crate::registry::typed::{Kind, Typed};
 use crate::registry::{Column, Generation, Row, Scope};
 use crate::store::Durability;
 
-const COLUMNS: &[Column] = &[NAME, text("Handler", "What runs the pods."), AGE];
+const COLUMNS: &[Column] = &[NAME, text("Handler", "What runs the pods on a node."), AGE];
 
 pub(super) fn row() -> Row {
     Row {

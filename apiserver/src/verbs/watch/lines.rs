@@ -114,15 +114,15 @@ impl Lines {
 
     /// Tells that all objects that were there have been told.
     pub(super) fn tell_initial_end(&mut self, revision: Revision) {
-        let mut annotations = json!({INITIAL_END: "true"});
-        if self.wanted.form == Form::Object {
-            // An empty list of the kind, from which a client makes the list that it would have got.
-            let (kind, version) = (self.row.list_kind(), self.row.api_version());
-            let list =
-                format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{}},\"items\":null}}\n");
-            object::map_mut(&mut annotations).insert(BLUEPRINT.to_owned(), STANDARD.encode(list).into());
-        }
-        self.bookmark(revision, Some(annotations));
+        // An empty list, from which a client makes the list that it would have got.
+        let (kind, version) = match self.wanted.form {
+            Form::Metadata | Form::MetadataList => {
+                ("PartialObjectMetadataList".to_owned(), self.wanted.meta.to_owned())
+            }
+            Form::Object | Form::Table(_) => (self.row.list_kind(), self.row.api_version()),
+        };
+        let list = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{}},\"items\":null}}\n");
+        self.bookmark(revision, Some(json!({INITIAL_END: "true", BLUEPRINT: STANDARD.encode(list)})));
     }
 
     /// Tells why the watch ends.

@@ -19,9 +19,15 @@ use crate::store::Durability;
 
 const COLUMNS: &[Column] = &[
     NAME,
-    Column { name: "Attacher", kind: "string", format: "name", description: "Who attaches it.", priority: 0 },
-    text("PV", "The volume."),
-    text("Node", "The node."),
+    Column {
+        name: "Attacher",
+        kind: "string",
+        format: "name",
+        description: "The driver that attaches it.",
+        priority: 0,
+    },
+    text("PV", "The volume that is attached."),
+    text("Node", "The node to which it is attached."),
     boolean("Attached", "Whether it is attached."),
     AGE,
 ];
