@@ -25,5 +25,5 @@ pub mod wait;
 
 pub use api::Api;
 pub use cluster::{Builder, Cluster};
-pub use said::Said;
+pub use said::{Said, words};
 pub use wait::eventually;

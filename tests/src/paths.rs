@@ -19,6 +19,22 @@ pub fn coracle() -> PathBuf {
     binary
 }
 
+/// Where `scripts/clients` keeps what it installs.
+#[expect(clippy::disallowed_methods, reason = "it must look where the script put it, which reads the same variables")]
+pub fn clients() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = set("CORACLE_CACHE").or_else(|| Some(set("XDG_CACHE_HOME")?.join("coracle")));
+    let cache = cache.or_else(|| Some(set("HOME")?.join(".cache/coracle"))).expect("there is a home");
+    cache.join("clients")
+}
+
+/// A client that others wrote.
+pub fn client(name: &str) -> PathBuf {
+    let place = clients().join(name);
+    assert!(place.join(".version").exists(), "{} is missing: run `scripts/clients`", place.display());
+    place
+}
+
 /// A sample's component.
 pub fn sample(name: &str) -> PathBuf {
     let wasm = root().join("target/samples").join(format!("{name}.wasm"));

@@ -10,9 +10,11 @@
 )]
 
 mod access;
+mod clients;
 mod durability;
 mod guests;
 mod images;
+mod kube_rs;
 mod kubectl;
 mod network;
 mod refusals;
