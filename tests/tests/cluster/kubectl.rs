@@ -1,11 +1,13 @@
 //! The stories that the real kubectl tells: its lines are those that a person types.
 
+mod alter;
 mod apply;
 mod bad_input;
 mod change;
 mod deployments;
 mod logs;
 mod look;
+mod make;
 mod namespaces;
 mod same;
 mod scheduling;
