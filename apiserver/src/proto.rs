@@ -327,6 +327,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_kind_that_is_served_is_read() {
+        for row in crate::registry::Registry::builtin().rows().iter() {
+            let name = message_name(&row.api_version(), row.kind);
+            assert!(MESSAGES.contains_key(name.as_str()), "there is no message {name}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_fail_otherwise_than_by_an_error(bytes: Vec<u8>) {
