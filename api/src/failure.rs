@@ -232,7 +232,8 @@ impl Failure {
             | Self::MethodNotAllowed
             | Self::NoRepresentation(_)
             | Self::NoSuchPatch
-            | Self::Unprocessable => Some(StatusDetails::default()),
+            | Self::Unprocessable
+            | Self::Timeout(_) => Some(StatusDetails::default()),
             Self::BadRequest(_)
             | Self::Unauthorized
             | Self::NotAcceptable(_)
@@ -240,8 +241,7 @@ impl Failure {
             | Self::TooLarge(_)
             | Self::UnsupportedMediaType(_)
             | Self::Unclassified(_)
-            | Self::Unavailable(_)
-            | Self::Timeout(_) => None,
+            | Self::Unavailable(_) => None,
         }
     }
 }

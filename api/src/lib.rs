@@ -17,5 +17,6 @@ pub mod limits;
 
 pub mod clock;
 pub mod disruption;
+pub mod duration;
 pub mod event;
 pub mod meet;

@@ -40,8 +40,13 @@ pub(crate) async fn read(body: axum::body::Body) -> Result<Bytes, Refused> {
 /// A refusal before the body was read: what is left of it is read and dropped, since a connection with an unread body
 /// cannot be used again. A large one is not worth it.
 pub(crate) async fn refuse(sent: axum::body::Body, refused: Refused) -> Response {
-    let _ = Limited::new(sent, DRAINED_BYTES_MAX).collect().await;
+    drain(sent).await;
     refused.into_response()
+}
+
+/// Reads what is left of a body, to drop it.
+pub(crate) async fn drain(sent: axum::body::Body) {
+    let _ = Limited::new(sent, DRAINED_BYTES_MAX).collect().await;
 }
 
 /// How a body is encoded.

@@ -1,6 +1,8 @@
 //! The chain that every request walks, on one screen.
 //!
-//! Invariant: past `authorize` a request has an [`Identity`] that may do what it asks, and nothing that came by a
+//! Who asks is found out, perhaps exchanged for another, waits for a turn, and must be allowed to.
+//!
+//! Invariant: past `authorize` a request has an `Identity` that may do what it asks, and nothing that came by a
 //! socket carries one before `authenticate`: the listener strips the extensions it does not set itself.
 
 pub(crate) mod authenticate;
@@ -24,7 +26,6 @@ use crate::metrics;
 
 /// The routes behind the chain, and the chain: the outermost layer stands last.
 pub(crate) fn router(machine: Arc<Machine>) -> Router {
-    let limits = Arc::new(inflight::InFlight::new());
     let document = |handler: MethodRouter<Arc<Machine>>| handler.fallback(discovery::only_read);
     Router::new()
         .route("/", document(get(discovery::index)))
@@ -52,8 +53,8 @@ pub(crate) fn router(machine: Arc<Machine>) -> Router {
         .fallback(dispatch::resource)
         .with_state(Arc::clone(&machine))
         .layer(from_fn(compress::compress))
-        .layer(from_fn_with_state(limits, inflight::limit))
         .layer(from_fn_with_state(Arc::clone(&machine), authorize::authorize))
+        .layer(from_fn_with_state(Arc::clone(&machine), inflight::limit))
         .layer(from_fn_with_state(Arc::clone(&machine), impersonate::impersonate))
         .layer(from_fn_with_state(Arc::clone(&machine), authenticate::authenticate))
         .layer(from_fn_with_state(machine, observe::observe))

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,18 @@ pub struct Config {
     /// How it is decided who may do what, in this order.
     #[serde(default = "Config::default_authorization_mode")]
     pub authorization_mode: Vec<AuthorizationMode>,
+    /// So many reads of one user may be under way or wait; 0: any number.
+    #[serde(default = "Config::default_max_requests_inflight")]
+    pub max_requests_inflight: usize,
+    /// So many writes of one user may be under way or wait, and so many of all are worked on at once; 0: any number.
+    #[serde(default = "Config::default_max_mutating_requests_inflight")]
+    pub max_mutating_requests_inflight: usize,
+    /// How long a request may take that is no watch and no stream.
+    #[serde(default = "Config::default_request_timeout")]
+    pub request_timeout: Duration,
+    /// How long a watch lasts at least if its client does not say; at most twice as long.
+    #[serde(default = "Config::default_min_request_timeout")]
+    pub min_request_timeout: Duration,
     /// Admission plugins in force beside the usual ones, by Kubernetes' names.
     #[serde(default)]
     pub enable_admission_plugins: Vec<String>,
@@ -79,6 +92,10 @@ impl Config {
             client_ca_file: None,
             anonymous_auth: Self::default_anonymous_auth(),
             authorization_mode: Self::default_authorization_mode(),
+            max_requests_inflight: Self::default_max_requests_inflight(),
+            max_mutating_requests_inflight: Self::default_max_mutating_requests_inflight(),
+            request_timeout: Self::default_request_timeout(),
+            min_request_timeout: Self::default_min_request_timeout(),
             enable_admission_plugins: Vec::new(),
             disable_admission_plugins: Vec::new(),
             store: StoreKind::default(),
@@ -123,6 +140,23 @@ impl Config {
 
     fn default_authorization_mode() -> Vec<AuthorizationMode> {
         vec![AuthorizationMode::Node, AuthorizationMode::Rbac]
+    }
+
+    /// kube-apiserver's default, as the next three.
+    fn default_max_requests_inflight() -> usize {
+        400
+    }
+
+    fn default_max_mutating_requests_inflight() -> usize {
+        200
+    }
+
+    fn default_request_timeout() -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn default_min_request_timeout() -> Duration {
+        Duration::from_secs(1800)
     }
 
     fn default_node_ports() -> (u16, u16) {

@@ -5,6 +5,7 @@
 mod authenticator;
 mod authorizer;
 mod config;
+mod fairness;
 mod identity;
 mod server;
 

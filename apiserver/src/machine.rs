@@ -19,6 +19,7 @@ use crate::apply::Writer;
 use crate::authenticator::Authenticator;
 use crate::authorizer::Authorizer;
 use crate::discovery::Discovery;
+use crate::fairness::Fairness;
 use crate::health::Health;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
@@ -39,6 +40,10 @@ pub(crate) struct Machine {
     pub(crate) authenticator: Authenticator,
     /// Who may do what.
     pub(crate) authorizer: Authorizer,
+    /// Whose turn it is.
+    pub(crate) fairness: Fairness,
+    /// How long requests may take.
+    pub(crate) limits: Limits,
     /// The admission plugins in force.
     pub(crate) plugins: Plugins,
     /// What Services get their addresses from.
@@ -57,6 +62,15 @@ pub(crate) struct Machine {
     pub(crate) metrics: Metrics,
     /// Ends watches and streams when the server stops.
     pub(crate) stopping: CancellationToken,
+}
+
+/// How long requests may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Those that are answered and done.
+    pub(crate) request_timeout: Duration,
+    /// Watches whose clients do not say: at least so long, and at most twice.
+    pub(crate) min_request_timeout: Duration,
 }
 
 /// One request for a resource, past authentication and authorization.

@@ -23,8 +23,9 @@ use crate::bootstrap::{self, bootstrap};
 use crate::chain;
 use crate::config::{Config, StoreKind};
 use crate::expiry::forget_events;
+use crate::fairness::Fairness;
 use crate::identity::Identity;
-use crate::machine::Machine;
+use crate::machine::{Limits, Machine};
 use crate::pki::{self, Pki, PkiError, kubeconfig};
 use crate::registry::Registry;
 use crate::registry::addresses::{Addresses, Cidr};
@@ -157,6 +158,12 @@ impl Apiserver {
             registry,
             authenticator,
             authorizer,
+            fairness: Fairness::new(
+                config.max_requests_inflight,
+                config.max_mutating_requests_inflight,
+                config.request_timeout,
+            ),
+            limits: Limits { request_timeout: config.request_timeout, min_request_timeout: config.min_request_timeout },
             plugins,
             addresses,
             tokens,

@@ -14,8 +14,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::{InvalidMessage, ServerConfig};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -59,6 +60,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait before accepting again when the system is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client is told that speaks HTTP where TLS is spoken.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -140,12 +144,24 @@ pub(crate) async fn serve(listener: TcpListener, tls: Tls, router: Router, stopp
     connections.shutdown().await;
 }
 
+/// Tells a client that speaks HTTP without TLS what is wrong, as upstream does.
+async fn correct(error: &std::io::Error, mut stream: TcpStream) {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    if matches!(cause, Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))) {
+        // It may have gone meanwhile.
+        let _ = timeout(HANDSHAKE_TIMEOUT, stream.write_all(PLAIN_HTTP)).await;
+    }
+}
+
 async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: CancellationToken) {
     // Answers are written whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream)).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
+        Ok(Err((error, stream))) => {
+            tracing::debug!(%error, "a handshake failed");
+            return correct(&error, stream).await;
+        }
         Err(_) => return tracing::debug!("a handshake took too long"),
     };
     let certificate = tls.clients.judge(stream.get_ref().1.peer_certificates());

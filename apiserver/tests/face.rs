@@ -31,3 +31,5 @@ mod subresources;
 mod tls;
 #[path = "face/watches.rs"]
 mod watches;
+#[path = "face/wire.rs"]
+mod wire;

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use coracle_api::duration;
 use coracle_api::names::NodeName;
 use coracle_apiserver::AuthorizationMode;
 use serde::Deserialize;
@@ -18,6 +20,11 @@ const SERVICE_CIDR: &str = "127.43.0.0/16";
 const NODE_PORTS: &str = "30000-32767";
 /// kube-apiserver's default.
 const SECURE_PORT: u16 = 6443;
+/// kube-apiserver's defaults, as the next three.
+const READS_MAX: usize = 400;
+const WRITES_MAX: usize = 200;
+const REQUEST_TIMEOUT: &str = "1m0s";
+const WATCH_SECONDS_MIN: u64 = 1800;
 /// Above 1024, so that no root is needed.
 const DNS_PORT: u16 = 10053;
 
@@ -66,6 +73,18 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_delimiter = ',', value_name = "MODE,…")]
     #[serde(default)]
     authorization_mode: Vec<AuthorizationMode>,
+    /// Reads of one user that may be under way or wait; 0: any number [default: 400]
+    #[arg(long, value_name = "NUMBER")]
+    max_requests_inflight: Option<usize>,
+    /// Writes of one user that may be under way or wait; 0: any number [default: 200]
+    #[arg(long, value_name = "NUMBER")]
+    max_mutating_requests_inflight: Option<usize>,
+    /// How long a request may take that is no watch and no stream [default: 1m0s]
+    #[arg(long, value_name = "DURATION")]
+    request_timeout: Option<String>,
+    /// Seconds that a watch lasts at least whose client does not say; at most twice as many [default: 1800]
+    #[arg(long, value_name = "SECONDS")]
+    min_request_timeout: Option<u64>,
     /// Admission plugins in force beside the usual ones
     #[arg(long, value_delimiter = ',', value_name = "PLUGIN,…")]
     #[serde(default)]
@@ -109,6 +128,7 @@ pub(crate) struct Settings {
     pub(crate) node_name: NodeName,
     pub(crate) host_name: String,
     pub(crate) access: Access,
+    pub(crate) bounds: Bounds,
     pub(crate) disabled: BTreeSet<Part>,
 }
 
@@ -121,6 +141,15 @@ pub(crate) struct Access {
     pub(crate) authorization_mode: Vec<AuthorizationMode>,
     pub(crate) enable_admission_plugins: Vec<String>,
     pub(crate) disable_admission_plugins: Vec<String>,
+}
+
+/// How much may be asked at once, and for how long.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) reads: usize,
+    pub(crate) writes: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) min_request_timeout: Duration,
 }
 
 impl Settings {
@@ -154,6 +183,15 @@ impl ServerOptions {
             enable_admission_plugins: or(self.enable_admission_plugins, file.enable_admission_plugins),
             disable_admission_plugins: or(self.disable_admission_plugins, file.disable_admission_plugins),
         };
+        let timeout = self.request_timeout.or(file.request_timeout);
+        let bounds = Bounds {
+            reads: self.max_requests_inflight.or(file.max_requests_inflight).unwrap_or(READS_MAX),
+            writes: self.max_mutating_requests_inflight.or(file.max_mutating_requests_inflight).unwrap_or(WRITES_MAX),
+            request_timeout: request_timeout(timeout.as_deref().unwrap_or(REQUEST_TIMEOUT))?,
+            min_request_timeout: Duration::from_secs(
+                self.min_request_timeout.or(file.min_request_timeout).unwrap_or(WATCH_SECONDS_MIN),
+            ),
+        };
         Ok(Settings {
             data_dir: self.data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?,
             bind_address: self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -168,6 +206,7 @@ impl ServerOptions {
             node_name,
             host_name,
             access,
+            bounds,
             disabled,
         })
     }
@@ -190,6 +229,14 @@ fn port_range(text: &str) -> anyhow::Result<(u16, u16)> {
     match range {
         Some((from, to)) if from <= to && from > 0 => Ok((from, to)),
         _ => bail!("--service-node-port-range {text:?} is no range; write for example 30000-32767"),
+    }
+}
+
+fn request_timeout(text: &str) -> anyhow::Result<Duration> {
+    match duration::parse(text) {
+        Ok(length) if !length.is_zero() => Ok(length),
+        Ok(_) => bail!("--request-timeout {text:?} leaves no time; write for example 1m0s"),
+        Err(error) => bail!("--request-timeout: {error}; write for example 1m0s"),
     }
 }
 

@@ -113,6 +113,10 @@ async fn build_apiserver(
         client_ca_file: settings.access.client_ca_file.clone(),
         anonymous_auth: settings.access.anonymous_auth,
         authorization_mode: settings.access.authorization_mode.clone(),
+        max_requests_inflight: settings.bounds.reads,
+        max_mutating_requests_inflight: settings.bounds.writes,
+        request_timeout: settings.bounds.request_timeout,
+        min_request_timeout: settings.bounds.min_request_timeout,
         enable_admission_plugins: settings.access.enable_admission_plugins.clone(),
         disable_admission_plugins: settings.access.disable_admission_plugins.clone(),
         ..coracle_apiserver::Config::new(&settings.data_dir)

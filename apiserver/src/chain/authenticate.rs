@@ -15,6 +15,10 @@ use crate::body;
 use crate::identity::Identity;
 use crate::machine::Machine;
 
+/// Marks a request that came from outside of our own process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outside;
+
 /// Lets in who has shown who they are, and nobody if nobody is served.
 pub(crate) async fn authenticate(State(machine): State<Arc<Machine>>, mut request: Request, next: Next) -> Response {
     if request.extensions().get::<Identity>().is_none() {
@@ -23,6 +27,7 @@ pub(crate) async fn authenticate(State(machine): State<Arc<Machine>>, mut reques
             return body::refuse(request.into_body(), Failure::Unauthorized.into()).await;
         };
         request.extensions_mut().insert(identity);
+        request.extensions_mut().insert(Outside);
         // It has served its purpose, and is nobody else's to see.
         request.headers_mut().remove(AUTHORIZATION);
     }

@@ -29,10 +29,6 @@ use crate::store::{Entry, Event, Happened, Prefix, Store, WatchError, Watcher};
 /// How often a quiet watch tells how far it has come: upstream's interval.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a watch lasts at least if the client does not say; at most twice as long. Upstream's bounds, which spread
-/// the return of clients over time and servers.
-const LASTS_AT_LEAST: Duration = Duration::from_secs(30 * 60);
-
 /// So many events are put together before they are sent, if they are there already.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -75,7 +71,7 @@ pub(crate) async fn watch(call: &Call) -> Answer {
         }
     };
     let now = Instant::now();
-    let ends = now + options.timeout.unwrap_or_else(lasts);
+    let ends = now + options.timeout.unwrap_or_else(|| lasts(call.machine.limits.min_request_timeout));
     let bookmark = now + BOOKMARK_INTERVAL;
     let following = Following {
         counted: call.machine.metrics.watch_events(&call.row),
@@ -108,9 +104,10 @@ async fn reached(call: &Call, options: &ListOptions) -> Result<(), Refused> {
     }
 }
 
-fn lasts() -> Duration {
+/// How long a watch lasts whose client does not say: `least` to twice that, which spreads the return of clients.
+fn lasts(least: Duration) -> Duration {
     let spread = getrandom::u32().unwrap_or_default();
-    LASTS_AT_LEAST + LASTS_AT_LEAST.mul_f64(f64::from(spread) / f64::from(u32::MAX))
+    least + least.mul_f64(f64::from(spread) / f64::from(u32::MAX))
 }
 
 fn begin(store: &dyn Store, prefix: &Prefix, options: &ListOptions) -> Result<Source, WatchError> {

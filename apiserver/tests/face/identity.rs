@@ -253,3 +253,31 @@ async fn files_and_modes_that_cannot_be_used_stop_the_start() {
     let told = refusal(&|config| config.authorization_mode.clear()).await.to_string();
     assert_eq!(told, "at least one authorization-mode must be passed");
 }
+
+#[tokio::test]
+async fn a_role_counts_as_soon_as_it_is_bound() {
+    let tokens = file("jane,jane,2\n");
+    let path = tokens.path().to_owned();
+    serving(
+        |config| config.token_auth_file = Some(path),
+        async |kubeconfig| {
+            let admin = Client::try_from(
+                kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await.unwrap(),
+            )
+            .unwrap();
+            let jane = client(&kubeconfig, Shown::token("jane")).await;
+            let bindings: kube::Api<k8s_openapi::api::rbac::v1::RoleBinding> = kube::Api::default_namespaced(admin);
+            let binding = json!({
+                "metadata": {"name": "b"}, "subjects": [{"kind": "User", "name": "jane"}],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            });
+            bindings.create(&Default::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+            assert_eq!(asked(&jane, PODS, &[]).await, ok());
+            assert_eq!(asked(&jane, "/api/v1/namespaces/kube-system/pods", &[]).await.0, 403);
+            assert_eq!(asked(&jane, "/api/v1/namespaces/default/secrets", &[]).await.0, 403);
+            bindings.delete("b", &Default::default()).await.unwrap();
+            assert_eq!(asked(&jane, PODS, &[]).await, cannot_list("jane"));
+        },
+    )
+    .await;
+}
