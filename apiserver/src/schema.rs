@@ -43,6 +43,8 @@ pub(crate) struct TypeId(u32);
 struct Type {
     /// Its fields, sorted by name.
     fields: Vec<Field>,
+    /// The names of those that are times and stated as null where they are absent.
+    null_times: Vec<Box<str>>,
     /// Whether its objects have one owner as a whole.
     whole: bool,
 }
@@ -166,6 +168,11 @@ impl Schemas {
         let fields = &self.types.get(usize::try_from(id.0).ok()?)?.fields;
         let at = fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
         fields.get(at)
+    }
+
+    /// The fields of a type that are times and stated as null where they are absent.
+    pub(crate) fn null_times(&self, id: TypeId) -> &[Box<str>] {
+        usize::try_from(id.0).ok().and_then(|at| self.types.get(at)).map_or(&[], |t| &t.null_times)
     }
 
     /// Whether objects of a type have one owner as a whole.

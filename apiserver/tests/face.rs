@@ -21,6 +21,10 @@ mod metrics;
 mod objects;
 #[path = "face/openapi.rs"]
 mod openapi;
+#[path = "face/patches.rs"]
+mod patches;
+#[path = "face/refusals.rs"]
+mod refusals;
 #[path = "face/server.rs"]
 mod server;
 #[path = "face/slow.rs"]

@@ -217,8 +217,9 @@ pub(super) fn keep_all_but_status(new: &mut Value, old: &Value) {
     }
 }
 
-/// Writes an object as upstream does: without empty lists and maps, quantities in their canonical form. Objects with
-/// known fields stay when they are empty, because they mean something: `emptyDir: {}`.
+/// Writes an object as upstream does: without empty lists and maps, quantities in their canonical form, and null where
+/// a time is stated though there is none. Objects with known fields stay when they are empty, because they mean
+/// something: `emptyDir: {}`.
 fn tidy(schemas: &Schemas, shape: &Shape, value: &mut Value) -> Result<(), Unparsable> {
     match (shape, &mut *value) {
         (Shape::Object(id), Value::Object(fields)) => {
@@ -234,6 +235,9 @@ fn tidy(schemas: &Schemas, shape: &Shape, value: &mut Value) -> Result<(), Unpar
                 }
                 _ => true,
             });
+            for name in schemas.null_times(*id) {
+                fields.entry(name.as_ref()).or_insert(Value::Null);
+            }
             Ok(())
         }
         (Shape::Map(shape), Value::Object(entries)) if **shape == Shape::Quantity => {

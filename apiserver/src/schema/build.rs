@@ -81,7 +81,9 @@ impl Builder<'_> {
         };
         let mut fields: Vec<Field> = properties.iter().map(field).collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
-        Type { fields, whole: facts::is_atomic(name) }
+        let is_null_time = |field: &&Field| field.shape == Shape::Time && field.zero == Zero::Null;
+        let null_times = fields.iter().filter(is_null_time).map(|field| field.name.clone()).collect();
+        Type { fields, null_times, whole: facts::is_atomic(name) }
     }
 
     fn owned(&self, name: &str, field: &str, schema: &Value) -> Owned {

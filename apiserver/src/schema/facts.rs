@@ -223,8 +223,22 @@ const ALWAYS_THERE: &[(&str, &str, &str)] = &[
     (DISCOVERY, "Endpoint", "conditions"),
 ];
 
-/// Lists that are `null` rather than absent.
-const NULL_IF_EMPTY: &[(&str, &str, &str)] = &[(CORE, "PodSpec", "containers")];
+/// Lists and times that upstream states as `null` where there is nothing: there they are no pointers, and are never
+/// left out.
+#[rustfmt::skip]
+const NULL_IF_EMPTY: &[(&str, &str, &str)] = &[
+    (APPS, "DeploymentCondition", "lastTransitionTime lastUpdateTime"),
+    (APPS, "ReplicaSetCondition", "lastTransitionTime"),
+    (AUTOSCALING_V2, "HorizontalPodAutoscalerCondition", "lastTransitionTime"),
+    (CORE, "ContainerStateRunning", "startedAt"),
+    (CORE, "ContainerStateTerminated", "finishedAt startedAt"),
+    (CORE, "EventSeries", "lastObservedTime"),
+    (CORE, "NamespaceCondition", "lastTransitionTime"),
+    (CORE, "NodeCondition", "lastHeartbeatTime lastTransitionTime"),
+    (CORE, "PersistentVolumeClaimCondition", "lastProbeTime lastTransitionTime"),
+    (CORE, "PodCondition", "lastProbeTime lastTransitionTime"),
+    (CORE, "PodSpec", "containers"),
+];
 
 /// What an object of a type holds in a field that it was not given.
 pub(super) fn zero(name: &str, field: &str) -> Zero {
