@@ -1,4 +1,4 @@
-//! The `scale` subresource: a Deployment or ReplicaSet seen as a number of replicas.
+//! The `scale` subresource: a workload seen as a number of replicas.
 //!
 //! It reads and writes the object's own fields and keeps nothing itself.
 
@@ -29,7 +29,7 @@ pub fn of(object: &Value) -> Value {
         .map(|(field, value)| (field.clone(), value.clone()))
         .collect();
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    let selector = object.pointer("/spec/selector").and_then(|s| LabelSelector::deserialize(s).ok());
+    let selector = object.pointer("/spec/selector").and_then(selector_of);
     let selector = selector.and_then(|s| Selector::from_structured(&s).ok()).map(|s| s.to_string());
     json!({
         "apiVersion": "autoscaling/v1",
@@ -38,6 +38,17 @@ pub fn of(object: &Value) -> Value {
         "spec": replicas(number("/spec/replicas")),
         "status": {"replicas": number("/status/replicas"), "selector": selector.unwrap_or_default()},
     })
+}
+
+/// A selector, or the plain labels by which ReplicationControllers select.
+fn selector_of(selector: &Value) -> Option<LabelSelector> {
+    let plain = selector.as_object()?.values().all(Value::is_string);
+    let labels = || serde_json::from_value(selector.clone()).ok();
+    if plain {
+        Some(LabelSelector { match_labels: labels(), ..LabelSelector::default() })
+    } else {
+        LabelSelector::deserialize(selector).ok()
+    }
 }
 
 /// Upstream leaves a zero out.

@@ -92,13 +92,20 @@ mod tests {
             v1 persistentvolumes
             v1 persistentvolumeclaims
             v1 pods
+            v1 podtemplates
+            v1 replicationcontrollers
             v1 secrets
             v1 serviceaccounts
             v1 services
+            apps/v1 controllerrevisions
+            apps/v1 daemonsets
             apps/v1 deployments
             apps/v1 replicasets
+            apps/v1 statefulsets
             autoscaling/v2 horizontalpodautoscalers
             autoscaling/v1 horizontalpodautoscalers
+            batch/v1 cronjobs
+            batch/v1 jobs
             coordination.k8s.io/v1 leases
             discovery.k8s.io/v1 endpointslices
             events.k8s.io/v1 events

@@ -128,12 +128,18 @@ pub(super) fn first_three(items: &[String], none: &str) -> String {
     }
 }
 
-/// Names and images of a template's containers, and the selector: what workloads show when wide.
-pub(super) fn workload(template: Option<&PodTemplateSpec>, selector: &LabelSelector) -> [Value; 3] {
+/// Names and images of a template's containers.
+pub(super) fn containers(template: Option<&PodTemplateSpec>) -> [Value; 2] {
     let containers = template.and_then(|t| t.spec.as_ref()).map(|s| s.containers.as_slice()).unwrap_or_default();
     let names: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
     let images: Vec<&str> = containers.iter().map(|c| c.image.as_deref().unwrap_or_default()).collect();
-    [names.join(",").into(), images.join(",").into(), selector_text(selector).into()]
+    [names.join(",").into(), images.join(",").into()]
+}
+
+/// The same, and the selector: what workloads show when wide.
+pub(super) fn workload(template: Option<&PodTemplateSpec>, selector: &LabelSelector) -> [Value; 3] {
+    let [names, images] = containers(template);
+    [names, images, selector_text(selector).into()]
 }
 
 /// A structured selector as text.

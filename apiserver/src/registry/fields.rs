@@ -11,11 +11,16 @@ use crate::object::members;
 const COMMON: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
 /// Offered fields that are no text, and what they are when absent.
-const ZEROS: [(&str, &str); 3] =
-    [("spec.hostNetwork", "false"), ("spec.unschedulable", "false"), ("status.replicas", "0")];
+const ZEROS: [(&str, &str); 4] = [
+    ("spec.hostNetwork", "false"),
+    ("spec.unschedulable", "false"),
+    ("status.replicas", "0"),
+    ("status.succeeded", "0"),
+];
 
-/// Fields that go by another name as well, for clients of long ago.
-const ALIASES: [(&str, &str, &str); 1] = [("Pod", "spec.host", "spec.nodeName")];
+/// Fields that are selected by another name than their own, of kinds of which there is one.
+const ALIASES: [(&str, &str, &str); 2] =
+    [("Pod", "spec.host", "spec.nodeName"), ("Job", "status.successful", "status.succeeded")];
 
 /// Kinds that refuse a field in words of their own: what stands before the field's name, and after it.
 const REFUSALS: [(&str, &str, &str); 2] = [
@@ -28,7 +33,7 @@ const REFUSALS: [(&str, &str, &str); 2] = [
 /// # Errors
 /// Upstream's words, when the kind has none.
 pub fn offered<'a>(row: &Row, path: &'a str) -> Result<&'a str, String> {
-    let alias = ALIASES.iter().find(|(kind, alias, _)| row.group.is_empty() && *kind == row.kind && *alias == path);
+    let alias = ALIASES.iter().find(|(kind, alias, _)| *kind == row.kind && *alias == path);
     if let Some((_, _, path)) = alias {
         return Ok(path);
     }

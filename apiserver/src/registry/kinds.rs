@@ -2,6 +2,9 @@
 //! preparation, validation, warnings, cells, and tests.
 
 mod config_map;
+mod controller_revision;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
@@ -9,6 +12,7 @@ mod event;
 mod horizontal_pod_autoscaler;
 mod ingress;
 mod ingress_class;
+mod job;
 mod lease;
 mod namespace;
 mod network_policy;
@@ -17,14 +21,18 @@ mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_disruption_budget;
+mod pod_template;
 pub(super) mod priority_class;
 mod rbac;
 mod replica_set;
+mod replication_controller;
 mod runtime_class;
 mod secret;
 pub(super) mod service;
 mod service_account;
+mod stateful_set;
 mod storage;
+mod workload;
 
 use std::sync::Arc;
 
@@ -44,13 +52,20 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         persistent_volume::row(),
         persistent_volume_claim::row(),
         pod::row(),
+        pod_template::row(),
+        replication_controller::row(),
         secret::row(),
         service_account::row(),
         service::row(),
+        controller_revision::row(),
+        daemon_set::row(),
         deployment::row(),
         replica_set::row(),
+        stateful_set::row(),
         horizontal_pod_autoscaler::row(),
         horizontal_pod_autoscaler::v1::row(),
+        cron_job::row(),
+        job::row(),
         lease::row(),
         endpoint_slice::row(),
         event::v1::row(),

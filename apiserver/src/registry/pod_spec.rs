@@ -41,7 +41,7 @@ pub(super) use profiles::{APP_ARMOR_CONTAINER, app_armor_of_annotation};
 pub(super) use resources::quality_of_service;
 pub(super) use spec::{Holder, validate as validate_spec};
 pub(super) use spread::merge_label_keys;
-pub(super) use template::{validate as validate_template, validate_selector};
+pub(super) use template::{validate as validate_template, validate_any as validate_any_template, validate_selector};
 pub(super) use tolerations::validate as validate_tolerations;
 pub(super) use warnings::{about_name as name_warning, about_pod as pod_warnings, about_template as template_warnings};
 

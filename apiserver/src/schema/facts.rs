@@ -9,6 +9,7 @@ const CORE: &str = "io.k8s.api.core.v1";
 const APPS: &str = "io.k8s.api.apps.v1";
 const AUTOSCALING: &str = "io.k8s.api.autoscaling.v1";
 const AUTOSCALING_V2: &str = "io.k8s.api.autoscaling.v2";
+const BATCH: &str = "io.k8s.api.batch.v1";
 const NETWORKING: &str = "io.k8s.api.networking.v1";
 const NODE: &str = "io.k8s.api.node.v1";
 const AUTHENTICATION: &str = "io.k8s.api.authentication.v1";
@@ -56,10 +57,20 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (APPS, "DeploymentSpec", RetainKeys, "strategy"),
     (APPS, "DeploymentStatus", Keyed(&["type"]), "conditions"),
     (APPS, "ReplicaSetStatus", Keyed(&["type"]), "conditions"),
+    (APPS, "DaemonSetStatus", Keyed(&["type"]), "conditions"),
+    (APPS, "StatefulSetSpec", Atomic, "volumeClaimTemplates"),
+    (APPS, "StatefulSetStatus", Keyed(&["type"]), "conditions"),
     (AUTOSCALING_V2, "HPAScalingRules", Atomic, "policies"),
     (AUTOSCALING_V2, "HorizontalPodAutoscalerSpec", Atomic, "metrics"),
     (AUTOSCALING_V2, "HorizontalPodAutoscalerStatus", Atomic, "currentMetrics"),
     (AUTOSCALING_V2, "HorizontalPodAutoscalerStatus", Keyed(&["type"]), "conditions"),
+    (BATCH, "CronJobStatus", Atomic, "active"),
+    (BATCH, "JobStatus", AtomicForApply("type"), "conditions"),
+    (BATCH, "PodFailurePolicy", Atomic, "rules"),
+    (BATCH, "PodFailurePolicyOnExitCodesRequirement", SetForApply, "values"),
+    (BATCH, "PodFailurePolicyRule", Atomic, "onPodConditions"),
+    (BATCH, "SuccessPolicy", Atomic, "rules"),
+    (BATCH, "UncountedTerminatedPods", SetForApply, "failed succeeded"),
     (CORE, "Capabilities", Atomic, "add drop"),
     (CORE, "CephFSPersistentVolumeSource", Atomic, "monitors"),
     (CORE, "CephFSVolumeSource", Atomic, "monitors"),
@@ -139,6 +150,8 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (CORE, "PersistentVolumeSpec", GranularMap, "claimRef"),
     (CORE, "TopologySelectorLabelRequirement", Atomic, "values"),
     (CORE, "TopologySelectorTerm", Atomic, "matchLabelExpressions"),
+    (CORE, "ReplicationControllerSpec", AtomicMap, "selector"),
+    (CORE, "ReplicationControllerStatus", Keyed(&["type"]), "conditions"),
     (DISCOVERY, "Endpoint", SetForApply, "addresses"),
     (DISCOVERY, "EndpointHints", Atomic, "forZones"),
     (DISCOVERY, "EndpointSlice", Atomic, "endpoints ports"),

@@ -66,10 +66,7 @@ impl Kind for Strategy {
     const SCHEMA: &'static str = "io.k8s.api.core.v1.PersistentVolumeClaim";
 
     fn default(object: &mut PersistentVolumeClaim) {
-        let spec = object.spec.get_or_insert_default();
-        spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());
-        spec.resources.get_or_insert_default();
-        object.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".to_owned());
+        default(object);
     }
 
     fn prepare_for_create(object: &mut Value) {
@@ -165,6 +162,14 @@ impl Kind for Strategy {
             or(spec.volume_mode.as_deref(), UNSET).into(),
         ]
     }
+}
+
+/// Fills in a claim.
+pub(super) fn default(object: &mut PersistentVolumeClaim) {
+    let spec = object.spec.get_or_insert_default();
+    spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());
+    spec.resources.get_or_insert_default();
+    object.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".to_owned());
 }
 
 /// Access modes as cells show them.

@@ -14,7 +14,7 @@ use crate::registry::check::labels;
 use crate::registry::check::path::Path;
 
 /// The rules for any template.
-fn validate_any(errors: &mut Errors, path: Path<'_>, template: &PodTemplateSpec) {
+pub(in crate::registry) fn validate_any(errors: &mut Errors, path: Path<'_>, template: &PodTemplateSpec) {
     let (empty, none) = (PodSpec::default(), BTreeMap::new());
     let spec = template.spec.as_ref().unwrap_or(&empty);
     let meta = template.metadata.as_ref();
