@@ -4,6 +4,7 @@
 //! checked to be JSON, so that nothing that reads an entry later has to fail.
 
 use std::str;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use coracle_api::revision::Revision;
@@ -78,7 +79,7 @@ impl Entry {
             return Err(BadRecord::Stamp);
         }
         serde_json::from_slice::<IgnoredAny>(json).map_err(|_| BadRecord::Json)?;
-        Ok(Self { key, revision, stamp, labels, bytes: Bytes::copy_from_slice(json) })
+        Ok(Self { key, revision, stamp, labels, bytes: Bytes::copy_from_slice(json), asked: OnceLock::new() })
     }
 }
 

@@ -243,7 +243,7 @@ impl Following {
 
 /// What an event means to a watcher that selects: objects come into a selection and go out of it.
 fn told(options: &ListOptions, event: &Event) -> Option<(Told, Bytes)> {
-    let selects = |entry: &Entry| options.selects_all() || selection::selects(options, entry);
+    let selects = |entry: &Entry| options.selects_all() || selection::selects_for_many(options, entry);
     let object = || event.entry.bytes().clone();
     match &event.happened {
         Happened::Added => selects(&event.entry).then(|| (Told::Added, object())),
