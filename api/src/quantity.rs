@@ -149,4 +149,12 @@ mod tests {
             assert!(nanos(bad).is_err(), "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_fail_otherwise_than_by_an_error(text in "[-+]?[0-9.]{0,45}([eE][-+]?[0-9]{0,12})?[numkMGTPEKi]{0,3}", any: String) {
+            let _ = nanos(&text);
+            let _ = nanos(&any);
+        }
+    }
 }

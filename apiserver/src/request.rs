@@ -232,4 +232,12 @@ mod tests {
             assert_eq!(is_true(text), set, "{text:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_and_no_query_make_it_fail(path in "(/?(api|apis|v1|namespaces|watch|%[0-9a-f]{0,2}|[a-z]{0,3}|%ff|é)){0,8}", query: String) {
+            let _ = parse(&path);
+            let _ = pairs(&query).count();
+        }
+    }
 }

@@ -118,4 +118,12 @@ mod tests {
             assert_eq!(read(text), expected, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_fail_otherwise_than_by_an_error(text: String, near in r"([a-c=!,\\.]|==|!=){0,12}") {
+            let _ = parse_fields(&text);
+            let _ = parse_fields(&near);
+        }
+    }
 }

@@ -255,4 +255,19 @@ mod tests {
         assert_eq!(values("a in (in, notin)"), ["in", "notin"]);
         assert_eq!(values("in in (b)"), ["b"]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_written_so_that_it_reads_the_same(text in "([a-c!=<>(), ]|in|notin|a/b|[0-9]|-){0,16}") {
+            if let Ok(read) = crate::selector::Selector::parse(&text) {
+                let again = crate::selector::Selector::parse(&read.to_string());
+                proptest::prop_assert_eq!(again, Ok(read), "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_fail_otherwise_than_by_an_error(text: String) {
+            let _ = parse(&text);
+        }
+    }
 }

@@ -297,4 +297,14 @@ mod tests {
         );
         assert_eq!(refused("application/vnd.kubernetes.protobuf"), only);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_makes_it_fail(accept in "([*/a-z0-9=;,. +]|application/json|as=Table|q=|g=meta[.]k8s[.]io){0,12}") {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            let _ = wanted(&headers, "");
+            let _ = check_representation(&headers, Verb::List);
+        }
+    }
 }

@@ -104,4 +104,15 @@ mod tests {
             assert_eq!(canonical_amount(given).map(Cow::into_owned), Ok(expected.to_owned()), "{given}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_canonical_stays_and_means_the_same(text in "-?[0-9]{1,12}([.][0-9]{0,9})?(e[0-9]|e-[0-9]|[numkMGTP]|[KMGTP]i)?") {
+            if let Ok(once) = canonical(&text) {
+                let twice = canonical(&once).map(Cow::into_owned);
+                proptest::prop_assert_eq!(twice, Ok(once.clone().into_owned()), "{}", text);
+                proptest::prop_assert_eq!(nanos(&once), nanos(&text), "{}", text);
+            }
+        }
+    }
 }
