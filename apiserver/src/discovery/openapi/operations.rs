@@ -85,18 +85,31 @@ impl Path {
 
 /// The documents in which paths are told: `api/v1`, `apis/apps`… and the paths of each.
 pub(super) fn documents(groups: &[Group]) -> Vec<(String, Vec<Path>)> {
-    let list = |kind: &str| format!("{META}.{kind}");
-    let mut all = vec![
+    let meta = |kind: &str| Shown::Object(format!("{META}.{kind}"));
+    let info = Shown::Json("io.k8s.apimachinery.pkg.version.Info".to_owned());
+    let apart = [
+        ("api", "getCoreAPIVersions", "core", "get available API versions", meta("APIVersions")),
+        ("apis", "getAPIVersions", "apis", "get available API versions", meta("APIGroupList")),
+        ("version", "getCodeVersion", "version", "get the version information for this server", info),
         (
-            "api".to_owned(),
-            vec![about("/api/", "getCoreAPIVersions", "core", "get available API versions", list("APIVersions"))],
+            ".well-known/openid-configuration",
+            "getServiceAccountIssuerOpenIDConfiguration",
+            "WellKnown",
+            "get who issues the tokens of ServiceAccounts",
+            Shown::Raw,
         ),
         (
-            "apis".to_owned(),
-            vec![about("/apis/", "getAPIVersions", "apis", "get available API versions", list("APIGroupList"))],
+            "openid/v1/jwks",
+            "getServiceAccountIssuerOpenIDKeyset",
+            "openid",
+            "get the keys that check the tokens of ServiceAccounts",
+            Shown::Raw,
         ),
-        ("version".to_owned(), vec![version()]),
     ];
+    let mut all: Vec<_> = apart
+        .into_iter()
+        .map(|(at, id, tag, words, shown)| (at.to_owned(), vec![about(&format!("/{at}/"), id, tag, words, shown)]))
+        .collect();
     for group in groups {
         if !group.name.is_empty() {
             let at = format!("apis/{}", group.name);
@@ -104,14 +117,14 @@ pub(super) fn documents(groups: &[Group]) -> Vec<(String, Vec<Path>)> {
             let words = "get information of a group";
             all.push((
                 at.clone(),
-                vec![about(&format!("/{at}/"), &id, &lower(&camel(group.name)), words, list("APIGroup"))],
+                vec![about(&format!("/{at}/"), &id, &lower(&camel(group.name)), words, meta("APIGroup"))],
             ));
         }
         for (version, rows) in &group.versions {
             let names = Names::of(group.name, version);
             let id = format!("get{}APIResources", names.prefix);
             let words = "get available resources";
-            let mut paths = vec![about(&format!("{}/", names.base), &id, &names.tag, words, list("APIResourceList"))];
+            let mut paths = vec![about(&format!("{}/", names.base), &id, &names.tag, words, meta("APIResourceList"))];
             paths.extend(rows.iter().flat_map(|row| names.of_row(row)));
             all.push((names.base.trim_start_matches('/').to_owned(), paths));
         }
@@ -119,7 +132,7 @@ pub(super) fn documents(groups: &[Group]) -> Vec<(String, Vec<Path>)> {
     all
 }
 
-fn about(at: &str, id: &str, tag: &str, description: &str, schema: String) -> Path {
+fn about(at: &str, id: &str, tag: &str, description: &str, shown: Shown) -> Path {
     let operation = Operation {
         method: "get",
         id: id.to_owned(),
@@ -129,18 +142,10 @@ fn about(at: &str, id: &str, tag: &str, description: &str, schema: String) -> Pa
         kind: None,
         parameters: Vec::new(),
         body: Body::None,
-        shown: Shown::Object(schema),
+        shown,
         codes: OK,
     };
     Path { at: at.to_owned(), operations: vec![operation] }
-}
-
-fn version() -> Path {
-    let info = "io.k8s.apimachinery.pkg.version.Info".to_owned();
-    let words = "get the version information for this server";
-    let mut path = about("/version/", "getCodeVersion", "version", words, String::new());
-    path.operations.iter_mut().for_each(|operation| operation.shown = Shown::Json(info.clone()));
-    path
 }
 
 /// `rbac.authorization.k8s.io` is `RbacAuthorization`, the core group `Core`.
