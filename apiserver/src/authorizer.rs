@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use coracle_api::wellknown::{GROUP_MASTERS, GROUP_NODES, USER_NODE_PREFIX};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::identity::Identity;
 use rbac::{Rbac, Rule};
@@ -166,6 +167,27 @@ impl Authorizer {
             }
         }
         Decision::Deny(reasons.join("\n"))
+    }
+
+    /// What a user may do in a namespace: to resources, and to paths that are none. The rules of the mode `Node` are not
+    /// told: they are the same for all nodes.
+    pub(crate) fn rules_for(&self, user: &Identity, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        let all = || ["*".to_owned()];
+        let everything = || {
+            let resources = json!({"verbs": all(), "apiGroups": all(), "resources": all()});
+            (vec![resources], vec![json!({"verbs": all(), "nonResourceURLs": all()})])
+        };
+        let (mut resources, mut paths) = (Vec::new(), Vec::new());
+        for mode in &self.modes {
+            let (to_resources, to_paths) = match mode {
+                AuthorizationMode::AlwaysAllow => everything(),
+                AuthorizationMode::Rbac => self.rbac.rules_for(user, namespace),
+                AuthorizationMode::AlwaysDeny | AuthorizationMode::Node => continue,
+            };
+            resources.extend(to_resources);
+            paths.extend(to_paths);
+        }
+        (resources, paths)
     }
 
     fn node(&self, attributes: &Attributes<'_>) -> Decision {

@@ -18,6 +18,7 @@ mod tokens;
 mod chain;
 mod request;
 
+mod reviews;
 mod subresource;
 mod verbs;
 

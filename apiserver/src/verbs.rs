@@ -19,9 +19,13 @@ pub(crate) mod write;
 use crate::answer::{Answer, Refused};
 use crate::machine::Call;
 use crate::request::Verb;
+use crate::reviews;
 
 /// Does what the request asks with the object or collection that it names.
 pub(crate) async fn perform(verb: Verb, call: &Call) -> Answer {
+    if let Some(review) = reviews::of(&call.row) {
+        return reviews::answer(call, review);
+    }
     match verb {
         Verb::Get => get::get(call).await,
         Verb::List => list::list(call).await,

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use coracle_api::wellknown::USER_SERVICE_ACCOUNT_PREFIX;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Attributes, Decision, Target, defaults};
 use crate::identity::Identity;
-use crate::object::text;
+use crate::object::{map_mut, text};
 use crate::store::{Prefix, Store, Watcher};
 
 /// The group of the kinds that policies are made of.
@@ -43,6 +43,19 @@ impl Rule {
             names: texts("resourceNames"),
             urls: texts("nonResourceURLs"),
         }
+    }
+
+    /// The rule as a `SelfSubjectRulesReview` tells it: about resources, about paths.
+    fn told(&self) -> (Option<Value>, Option<Value>) {
+        let resources = (!self.resources.is_empty()).then(|| {
+            let mut told = json!({"verbs": self.verbs, "apiGroups": self.groups, "resources": self.resources});
+            if !self.names.is_empty() {
+                map_mut(&mut told).insert("resourceNames".to_owned(), json!(self.names));
+            }
+            told
+        });
+        let paths = (!self.urls.is_empty()).then(|| json!({"verbs": self.verbs, "nonResourceURLs": self.urls}));
+        (resources, paths)
     }
 
     /// Whether it allows this.
@@ -137,6 +150,18 @@ impl Policy {
         Self(all.iter().map(|binding| Binding::of(binding, &roles)).collect())
     }
 
+    /// All rules that hold for a user in a namespace.
+    fn rules_for(&self, user: &Identity, namespace: &str) -> impl Iterator<Item = &Rule> {
+        let here = move |binding: &&Binding| binding.namespace.is_empty() || binding.namespace == namespace;
+        let theirs = |binding: &&Binding| binding.subjects.iter().any(|subject| subject.is(user));
+        self.0
+            .iter()
+            .filter(here)
+            .filter(theirs)
+            .filter_map(|binding| binding.rules.as_ref().ok())
+            .flat_map(|r| r.iter())
+    }
+
     /// Decides.
     pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         let place = match &attributes.target {
@@ -214,6 +239,13 @@ impl Rbac {
             Source::Defaults => Arc::new(Policy::of(defaults::objects)),
         };
         Self { source, kept: Mutex::new(Kept { watchers: Vec::new(), policy }) }
+    }
+
+    /// The rules that hold for a user in a namespace, about resources and about paths.
+    pub(super) fn rules_for(&self, user: &Identity, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        let policy = self.policy();
+        let (resources, paths): (Vec<_>, Vec<_>) = policy.rules_for(user, namespace).map(Rule::told).unzip();
+        (resources.into_iter().flatten().collect(), paths.into_iter().flatten().collect())
     }
 
     pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {

@@ -123,7 +123,13 @@ mod tests {
             storage.k8s.io/v1 csinodes
             storage.k8s.io/v1 csistoragecapacities
             storage.k8s.io/v1 storageclasses
-            storage.k8s.io/v1 volumeattachments"#]]
+            storage.k8s.io/v1 volumeattachments
+            authentication.k8s.io/v1 selfsubjectreviews
+            authentication.k8s.io/v1 tokenreviews
+            authorization.k8s.io/v1 localsubjectaccessreviews
+            authorization.k8s.io/v1 selfsubjectaccessreviews
+            authorization.k8s.io/v1 selfsubjectrulesreviews
+            authorization.k8s.io/v1 subjectaccessreviews"#]]
         .assert_eq(&names.join("\n"));
         assert!(registry.get("apps", "v1", "deployments").is_some_and(|r| r.kind == "Deployment"));
         assert!(registry.by_kind("", "v1", "Pod").is_some_and(|r| r.plural == "pods"));

@@ -26,6 +26,7 @@ pub(super) mod priority_class;
 mod rbac;
 mod replica_set;
 mod replication_controller;
+mod review;
 mod runtime_class;
 mod secret;
 pub(super) mod service;
@@ -85,7 +86,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         storage::class::row(),
         storage::attachment::row(),
     ];
-    rows.into_iter().map(Arc::new).collect()
+    rows.into_iter().chain(review::rows()).map(Arc::new).collect()
 }
 
 #[cfg(test)]

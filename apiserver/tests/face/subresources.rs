@@ -317,3 +317,79 @@ async fn streams_are_refused_as_by_a_server_without_nodes() {
     assert_eq!(server.get(&format!("{PODS}/lost/portforward")).await.refusal(), (400, "Upgrade request required"));
     assert_eq!(server.get(&format!("{PODS}/lost/proxy/index.html")).await.code, 503);
 }
+
+#[tokio::test]
+async fn who_one_is_and_what_one_may_do_is_told() {
+    let server = Server::new().await;
+    let authorization = |plural: &str| format!("/apis/authorization.k8s.io/v1/{plural}");
+    let me = server.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
+    assert_eq!((me.code, me.text("/status/userInfo/username")), (201, "admin"));
+    let pods = json!({"verb": "get", "resource": "pods", "namespace": "default"});
+    let mine = json!({"spec": {"resourceAttributes": pods}});
+    let told = server.post(&authorization("selfsubjectaccessreviews"), &mine).await;
+    assert_eq!((told.code, &told.json["status"]["allowed"]), (201, &json!(true)), "{}", told.json);
+    let theirs = json!({"spec": {"user": "eve", "resourceAttributes": pods}});
+    let told = server.post(&authorization("subjectaccessreviews"), &theirs).await;
+    assert_eq!((told.code, &told.json["status"]["allowed"]), (201, &json!(false)), "{}", told.json);
+    let rules =
+        server.post(&authorization("selfsubjectrulesreviews"), &json!({"spec": {"namespace": "default"}})).await;
+    assert_eq!((rules.code, &rules.json["status"]["incomplete"]), (201, &json!(false)), "{}", rules.json);
+    for (plural, asked, message) in [
+        (
+            "subjectaccessreviews",
+            json!({"spec": {"user": "u"}}),
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        (
+            "subjectaccessreviews",
+            json!({"spec": {"resourceAttributes": pods}}),
+            "at least one of user or group must be specified",
+        ),
+        (
+            "selfsubjectaccessreviews",
+            json!({"spec": {"resourceAttributes": pods, "nonResourceAttributes": {"path": "/"}}}),
+            "cannot be specified in combination with resourceAttributes",
+        ),
+    ] {
+        let refused = server.post(&authorization(plural), &asked).await;
+        assert!(
+            refused.code == 422 && refused.text("/message").starts_with(".authorization.k8s.io \"\" is invalid:"),
+            "{}",
+            refused.json
+        );
+        assert!(refused.text("/message").contains(message), "{}", refused.json);
+    }
+    let nowhere = server.post(&authorization("selfsubjectrulesreviews"), &json!({"spec": {}})).await;
+    assert_eq!(nowhere.refusal(), (400, "no namespace on request"));
+    let here = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    let elsewhere =
+        json!({"spec": {"user": "u", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "other"}}});
+    assert!(server.post(here, &elsewhere).await.text("/message").contains("must match metadata.namespace"));
+    assert_eq!(server.get(&authorization("subjectaccessreviews")).await.code, 405, "questions are not kept");
+}
+
+#[tokio::test]
+async fn a_token_is_reviewed_for_those_it_speaks_to() {
+    let server = Server::new().await;
+    server.post(ACCOUNTS, &json!({"metadata": {"name": "sa"}})).await;
+    let path = format!("{ACCOUNTS}/sa/token");
+    let ours = server.post(&path, &json!({"spec": {}})).await.text("/status/token").to_owned();
+    let theirs = server.post(&path, &json!({"spec": {"audiences": ["boat"]}})).await.text("/status/token").to_owned();
+    let review = async |spec: serde_json::Value| {
+        server.post("/apis/authentication.k8s.io/v1/tokenreviews", &json!({"spec": spec})).await
+    };
+    let told = review(json!({"token": ours})).await;
+    assert_eq!((told.code, &told.json["status"]["authenticated"]), (201, &json!(true)), "{}", told.json);
+    assert_eq!(told.text("/status/user/username"), "system:serviceaccount:default:sa");
+    assert_eq!(told.json["status"]["audiences"], json!(["https://kubernetes.default.svc"]));
+    let told = review(json!({"token": theirs, "audiences": ["boat", "ship"]})).await;
+    assert_eq!(told.json["status"]["audiences"], json!(["boat"]));
+    let told = review(json!({"token": theirs})).await;
+    let why = "[invalid bearer token, token audiences [\"boat\"] is invalid for the target audiences [\"https://kubernetes.default.svc\"]]";
+    assert_eq!(told.text("/status/error"), why);
+    assert_eq!(review(json!({"token": "bad"})).await.text("/status/error"), "invalid bearer token");
+    assert_eq!(review(json!({})).await.refusal(), (400, "token is required for TokenReview in authentication"));
+    server.delete(&format!("{ACCOUNTS}/sa")).await;
+    let told = review(json!({"token": ours})).await;
+    assert_eq!(told.text("/status/error"), "[invalid bearer token, serviceaccounts \"sa\" not found]");
+}
