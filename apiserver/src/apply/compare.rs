@@ -155,6 +155,14 @@ impl<'t> Walk<'t> {
         if old == new {
             return found;
         }
+        if let ([], [item]) | ([item], []) = (old, new) {
+            // Mostly a list has one item, and mostly an object is new.
+            let sides = if old.is_empty() { (Side::Absent, Side::Is(item)) } else { (Side::Is(item), Side::Absent) };
+            if let Ok(element) = items.element(item) {
+                found.put(&element, self.compare(place.item(), Depth::Below, sides.0, sides.1));
+            }
+            return found;
+        }
         let mut by_element: BTreeMap<String, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
         for item in old {
             if let Ok(element) = items.element(item) {

@@ -29,7 +29,8 @@ pub(super) fn keyed(keys: &[MapKey], item: &Value) -> Result<String, String> {
         Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
-    let mut text = "k:{".to_owned();
+    let mut text = String::with_capacity(48);
+    text.push_str("k:{");
     for key in keys {
         let Some(value) = item.get(&*key.name).or(key.default.as_ref()) else {
             let name = Quoted(&key.name);
@@ -40,9 +41,12 @@ pub(super) fn keyed(keys: &[MapKey], item: &Value) -> Result<String, String> {
         if text.len() > 3 {
             text.push(',');
         }
-        text.push_str(&json(&Value::String(key.name.to_string())));
+        push_text(&mut text, &key.name);
         text.push(':');
-        text.push_str(&json(value));
+        match value {
+            Value::String(value) => push_text(&mut text, value),
+            other => text.push_str(&json(other)),
+        }
     }
     text.push('}');
     Ok(text)
@@ -83,6 +87,17 @@ pub(super) fn canonical(text: &str) -> Result<Option<String>, String> {
         },
         other if other.ends_with(':') => Ok(None),
         _ => Err(format!("missing colon: {text}")),
+    }
+}
+
+/// Writes a text in quotation marks; most texts need nothing else.
+fn push_text(into: &mut String, text: &str) {
+    if text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b':')) {
+        into.push('"');
+        into.push_str(text);
+        into.push('"');
+    } else {
+        into.push_str(&json(&Value::String(text.to_owned())));
     }
 }
 

@@ -143,7 +143,7 @@ impl<K: Kind> Strategy for Typed<K> {
         K::default(&mut typed);
         let mut object = serde_json::to_value(&typed).map_err(|e| Unparsable(e.to_string()))?;
         let schemas = schema::builtin();
-        tidy(schemas, &schemas.root(K::SCHEMA), &mut object)?;
+        tidy(schemas, schemas.root(K::SCHEMA), &mut object)?;
         K::NULLS.iter().for_each(|path| state_null(&mut object, path));
         unstated.into_iter().for_each(|path| remove(&mut object, path));
         Ok(object)

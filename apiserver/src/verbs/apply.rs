@@ -150,11 +150,12 @@ fn decode(bytes: &[u8], validation: FieldValidation) -> Result<Value, Refused> {
             (read.map_err(|why| undecodable(&format!("error converting YAML to JSON: {why}")))?, true)
         }
     };
-    if twice && validation == FieldValidation::Strict {
-        if let Some(why) = yaml::duplicate(bytes) {
-            let why = format!("error strict decoding YAML: error converting YAML to JSON: {why}");
-            return Err(Refused::bad_request(why));
-        }
+    if twice
+        && validation == FieldValidation::Strict
+        && let Some(why) = yaml::duplicate(bytes)
+    {
+        let why = format!("error strict decoding YAML: error converting YAML to JSON: {why}");
+        return Err(Refused::bad_request(why));
     }
     let kind = match &config {
         Value::Object(_) | Value::Null => return Ok(config),
