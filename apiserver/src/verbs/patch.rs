@@ -107,6 +107,7 @@ fn patched(
     let made = || patch.apply(old, row.schema).map_err(|error| Refused::from(error.failure()));
     let mut new = made()?;
     check_kind(&mut new, old).map_err(|why| unfit(patch, &new, &why))?;
+    let entries = entries::set_aside(&mut new, Some(old));
     let problems = match validation {
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Warn | FieldValidation::Strict => {
@@ -115,7 +116,6 @@ fn patched(
         }
     };
     // What the patch made of the object is shown only if it is wrong: it is made once more then.
-    let entries = entries::set_aside(&mut new, Some(old));
     let mut typed = row.strategy.default(new).map_err(|error| match made() {
         Ok(made) => unfit(patch, &made, &error.0),
         Err(refused) => refused,

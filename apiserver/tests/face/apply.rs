@@ -204,3 +204,24 @@ async fn status_and_scale_have_owners_of_their_own() {
         "whoever let go of replicas leaves them alone"
     );
 }
+
+#[tokio::test]
+async fn what_is_left_of_an_object_must_still_be_one() {
+    let server = Server::new().await;
+    let path = format!("{DEPLOYMENTS}/d?fieldManager=one");
+    apply(&server, &path, &whole().to_string()).await;
+    let mut without = whole();
+    without["spec"]["template"]["spec"] = json!({});
+    let refused = apply(&server, &path, &without.to_string()).await;
+    let why = "Deployment.apps \"d\" is invalid: spec.template.spec.containers: Required value";
+    assert_eq!(refused.refusal(), (422, why));
+}
+
+#[tokio::test]
+async fn texts_of_a_secret_are_owned_as_what_they_become() {
+    let server = Server::new().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let made = server.post(secrets, &json!({"metadata": {"name": "s"}, "stringData": {"a": "b"}})).await;
+    let fields = &made.json["metadata"]["managedFields"][0]["fieldsV1"];
+    assert_eq!(fields, &json!({"f:data": {".": {}, "f:a": {}}, "f:type": {}}));
+}
