@@ -152,6 +152,19 @@ async fn running(server: &Server, name: &str) {
     assert_eq!(server.merge(&format!("{PODS}/{name}/status"), &status).await.code, 200);
 }
 
+#[tokio::test]
+async fn a_container_s_status_says_its_state_and_the_last_one() {
+    let server = Server::new().await;
+    running(&server, "p").await;
+    let container = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "Starting"}}});
+    let status = json!({"status": {"containerStatuses": [container]}});
+    let answer = server.merge(&format!("{PODS}/p/status"), &status).await;
+    let said = &answer.json["status"]["containerStatuses"][0];
+    assert_eq!(said["state"], json!({"waiting": {"reason": "Starting"}}), "{}", answer.json);
+    assert_eq!(said["lastState"], json!({}), "{}", answer.json);
+}
+
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
 
 async fn budget(server: &Server, name: &str) {

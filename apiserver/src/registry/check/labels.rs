@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Errors;
 use super::names::require;
-use super::path::Path;
+use super::path::{Path, Place};
 
 /// All annotations of an object together, keys and values: upstream's 256 KiB, which keeps objects watchable.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
@@ -25,31 +25,23 @@ pub(in crate::registry) fn label_value(value: &str) -> Vec<String> {
 }
 
 /// A map of labels.
-pub(in crate::registry) fn labels(
-    errors: &mut Errors,
-    path: impl Into<String> + Clone,
-    labels: &BTreeMap<String, String>,
-) {
+pub(in crate::registry) fn labels(errors: &mut Errors, path: impl Place, labels: &BTreeMap<String, String>) {
     for (key, value) in labels {
-        require(errors, path.clone(), key, qualified_name);
-        require(errors, path.clone(), value, label_value);
+        require(errors, path, key, qualified_name);
+        require(errors, path, value, label_value);
     }
 }
 
 /// A map of annotations.
-pub(in crate::registry) fn annotations(
-    errors: &mut Errors,
-    path: impl Into<String> + Clone,
-    annotations: &BTreeMap<String, String>,
-) {
+pub(in crate::registry) fn annotations(errors: &mut Errors, path: impl Place, annotations: &BTreeMap<String, String>) {
     let mut size = 0;
     for (key, value) in annotations {
         size += key.len() + value.len();
         let broken = qualified_name(&key.to_lowercase());
-        errors.extend(broken.into_iter().map(|rule| FieldError::invalid(path.clone(), key.as_str(), rule)));
+        errors.extend(broken.into_iter().map(|rule| FieldError::invalid(path.told(), key.as_str(), rule)));
     }
     if size > ANNOTATIONS_BYTES_MAX {
-        errors.push(FieldError::too_long(path, ANNOTATIONS_BYTES_MAX));
+        errors.push(FieldError::too_long(path.told(), ANNOTATIONS_BYTES_MAX));
     }
 }
 

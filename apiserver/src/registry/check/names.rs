@@ -4,6 +4,7 @@ use coracle_api::field::FieldError;
 use coracle_api::names::{DNS1035_RULE, LABEL_RULE, SUBDOMAIN_RULE};
 
 use super::Errors;
+use super::path::Place;
 
 /// The longest DNS label.
 pub(in crate::registry) const LABEL_MAX: usize = 63;
@@ -13,15 +14,10 @@ const SUBDOMAIN_MAX: usize = 253;
 const PORT_NAME_MAX: usize = 15;
 
 /// Adds an error per broken sentence.
-pub(in crate::registry) fn require(
-    errors: &mut Errors,
-    path: impl Into<String>,
-    value: &str,
-    rule: fn(&str) -> Vec<String>,
-) {
+pub(in crate::registry) fn require(errors: &mut Errors, path: impl Place, value: &str, rule: fn(&str) -> Vec<String>) {
     let broken = rule(value);
     if !broken.is_empty() {
-        let path = path.into();
+        let path = path.told();
         errors.extend(broken.into_iter().map(|detail| FieldError::invalid(path.as_str(), value, detail)));
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::registry) fn port(errors: &mut Errors, path: impl Into<String>, va
 pub(in crate::registry) fn port_or_name(errors: &mut Errors, path: impl Into<String>, value: &IntOrString) {
     match value {
         IntOrString::Int(number) => port(errors, path, *number),
-        IntOrString::String(name) => require(errors, path, name, names::port),
+        IntOrString::String(name) => require(errors, &path.into(), name, names::port),
     }
 }
 

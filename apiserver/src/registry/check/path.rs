@@ -68,6 +68,30 @@ impl From<Path<'_>> for String {
     }
 }
 
+/// Where an error is, if there is one: told when there is.
+pub(in crate::registry) trait Place: Copy {
+    /// The place as a text.
+    fn told(self) -> String;
+}
+
+impl Place for Path<'_> {
+    fn told(self) -> String {
+        self.to_string()
+    }
+}
+
+impl Place for &str {
+    fn told(self) -> String {
+        self.to_owned()
+    }
+}
+
+impl Place for &String {
+    fn told(self) -> String {
+        self.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

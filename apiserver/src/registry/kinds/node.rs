@@ -64,6 +64,9 @@ impl Kind for Strategy {
 
     const SCHEMA: &'static str = "io.k8s.api.core.v1.Node";
 
+    const NULLS: &'static [&'static str] =
+        &["status.conditions[].lastHeartbeatTime", "status.conditions[].lastTransitionTime"];
+
     fn default(object: &mut Node) {
         object.spec.get_or_insert_default();
         let status = object.status.get_or_insert_default();

@@ -92,7 +92,17 @@ impl Kind for Strategy {
 
     fn default(object: &mut Pod) {
         pod_spec::default_pod(object.spec.get_or_insert_default());
-        object.status.get_or_insert_default().phase.get_or_insert_with(|| "Pending".to_owned());
+        let status = object.status.get_or_insert_default();
+        status.phase.get_or_insert_with(|| "Pending".to_owned());
+        let kinds = [
+            &mut status.container_statuses,
+            &mut status.init_container_statuses,
+            &mut status.ephemeral_container_statuses,
+        ];
+        for container in kinds.into_iter().flatten().flatten() {
+            container.state.get_or_insert_default();
+            container.last_state.get_or_insert_default();
+        }
     }
 
     fn prepare_for_create(object: &mut Value) {
