@@ -13,6 +13,11 @@ use super::{
 use crate::answer::Refused;
 use crate::store::Key;
 
+type Awaits = fn(&Attributes<'_>, &Value) -> Option<Key>;
+type Mutate = fn(&Attributes<'_>, &mut Value) -> Result<(), Refused>;
+type Validate = fn(&Attributes<'_>, &Value) -> Result<(), Refused>;
+type Delete = fn(&Attributes<'_>, &str) -> Result<(), Refused>;
+
 /// One plugin: what it does at each step, if it does anything there.
 #[derive(Debug)]
 pub(crate) struct Plugin {
@@ -21,13 +26,13 @@ pub(crate) struct Plugin {
     /// Whether it is in force if nobody says otherwise.
     pub(super) usually: Usually,
     /// An object that a controller is about to make, and that is worth waiting for.
-    pub(super) awaits: Option<fn(&Attributes<'_>, &Value) -> Option<Key>>,
+    pub(super) awaits: Option<Awaits>,
     /// Changes or refuses an object before it is validated.
-    pub(super) mutate: Option<fn(&Attributes<'_>, &mut Value) -> Result<(), Refused>>,
+    pub(super) mutate: Option<Mutate>,
     /// Refuses an object that is valid in itself.
-    pub(super) validate: Option<fn(&Attributes<'_>, &Value) -> Result<(), Refused>>,
+    pub(super) validate: Option<Validate>,
     /// Refuses the deletion of the object of this name.
-    pub(super) delete: Option<fn(&Attributes<'_>, &str) -> Result<(), Refused>>,
+    pub(super) delete: Option<Delete>,
 }
 
 /// Whether a plugin is in force if nobody says otherwise.
