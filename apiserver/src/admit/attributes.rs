@@ -54,14 +54,11 @@ impl Attributes<'_> {
         self.machine.store.get(&Key::new(group, plural, namespace, name)).map(|entry| entry.value())
     }
 
-    /// All stored objects of a resource, in every namespace.
-    pub(crate) fn all_stored(&self, group: &str, plural: &str) -> impl Iterator<Item = Value> + use<> {
-        self.machine
-            .store
-            .list(&Prefix::resource(group, plural))
-            .entries
-            .into_iter()
-            .map(|entry: std::sync::Arc<Entry>| entry.value())
+    /// The stored objects of a resource, in every namespace, whose JSON holds this text: the others are not parsed.
+    pub(crate) fn stored_holding(&self, group: &str, plural: &str, text: &str) -> impl Iterator<Item = Value> {
+        let entries = self.machine.store.list(&Prefix::resource(group, plural)).entries;
+        let holds = move |entry: &Entry| std::str::from_utf8(entry.bytes()).is_ok_and(|json| json.contains(text));
+        entries.into_iter().filter(move |entry| holds(entry)).map(|entry| entry.value())
     }
 
     /// A refusal of the object, in the words of a plugin.

@@ -7,10 +7,6 @@ use super::plugins::Plugin;
 use crate::answer::Refused;
 use crate::object::text;
 
-/// The classes that exist without anybody making them, and their priorities.
-const BUILT_IN: [(&str, i64); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
-
 /// What pods do if their class does not say: upstream's default.
 const PREEMPTS: &str = "PreemptLowerPriority";
 
@@ -31,11 +27,6 @@ struct Class {
 impl Class {
     fn none() -> Self {
         Self { name: String::new(), value: 0, preemption: Some(PREEMPTS.to_owned()) }
-    }
-
-    fn built_in(name: &str) -> Option<Self> {
-        let (name, value) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
-        Some(Self { name: (*name).to_owned(), value: *value, preemption: Some(PREEMPTS.to_owned()) })
     }
 
     fn of(object: &Value) -> Self {
@@ -75,11 +66,16 @@ fn validate(attributes: &Attributes<'_>, class: &Value) -> Result<(), Refused> {
         return Ok(());
     }
     let name = text(class, "name");
-    let other = attributes.all_stored(GROUP, RESOURCE).find(|other| is_default(other) && text(other, "name") != name);
+    let other = defaults(attributes).find(|other| text(other, "name") != name);
     let Some(other) = other else { return Ok(()) };
     let other = text(&other, "name");
     let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
     Err(attributes.forbidden(class, why))
+}
+
+/// The classes that are for all pods which name none.
+fn defaults(attributes: &Attributes<'_>) -> impl Iterator<Item = Value> {
+    attributes.stored_holding(GROUP, RESOURCE, "\"globalDefault\":true").filter(is_default)
 }
 
 fn is_default(class: &Value) -> bool {
@@ -89,11 +85,10 @@ fn is_default(class: &Value) -> bool {
 fn class(attributes: &Attributes<'_>, name: &str) -> Option<Class> {
     if name.is_empty() {
         // Of several, which only a race can make, the lowest.
-        let defaults = attributes.all_stored(GROUP, RESOURCE).filter(is_default);
-        return Some(defaults.map(|c| Class::of(&c)).min_by_key(|c| c.value).unwrap_or_else(Class::none));
+        let classes = defaults(attributes).map(|class| Class::of(&class));
+        return Some(classes.min_by_key(|class| class.value).unwrap_or_else(Class::none));
     }
-    let stored = attributes.stored(GROUP, RESOURCE, "", name);
-    stored.map(|c| Class::of(&c)).or_else(|| Class::built_in(name))
+    attributes.stored(GROUP, RESOURCE, "", name).map(|class| Class::of(&class))
 }
 
 /// Gives the pod what its class says. The pod may say the same itself, but nothing else.
@@ -151,9 +146,9 @@ mod tests {
         );
         let other = given(json!({"preemptionPolicy": "Never"}), &Class::none());
         assert!(other.starts_with("the string value of PreemptionPolicy (Never) must not"), "{other}");
-        let critical = Class::built_in("system-node-critical").unwrap();
-        let expected = r#"{"preemptionPolicy":"PreemptLowerPriority","priority":2000001000,"priorityClassName":"system-node-critical"}"#;
-        assert_eq!(given(json!({}), &critical), expected);
+        let default = Class { name: "d".to_owned(), value: 9, preemption: Some(PREEMPTS.to_owned()) };
+        let expected = r#"{"preemptionPolicy":"PreemptLowerPriority","priority":9,"priorityClassName":"d"}"#;
+        assert_eq!(given(json!({}), &default), expected);
         let silent = Class { name: "c".to_owned(), value: 7, preemption: None };
         let expected = r#"{"preemptionPolicy":"Never","priority":7,"priorityClassName":"c"}"#;
         assert_eq!(given(json!({"preemptionPolicy": "Never"}), &silent), expected);
