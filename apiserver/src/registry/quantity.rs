@@ -34,11 +34,12 @@ fn as_text(value: i128, text: &str) -> Cow<'_, str> {
     if written == text { Cow::Borrowed(text) } else { Cow::Owned(written) }
 }
 
-/// A value, in billionths, in the family of suffixes of another quantity.
+/// A value, in billionths, in the family of suffixes of another quantity; what is small or no whole number has a
+/// decimal suffix, so that nothing is lost.
 pub(super) fn written(value: i128, like: &str) -> String {
     if value == 0 {
         "0".to_owned()
-    } else if like.ends_with('i') && value.abs() >= 1024 * NANO {
+    } else if like.ends_with('i') && value.abs() >= 1024 * NANO && value % NANO == 0 {
         in_binary(value)
     } else if is_exponent(like) {
         in_exponent(value)
@@ -52,7 +53,7 @@ fn is_exponent(text: &str) -> bool {
 }
 
 fn in_binary(value: i128) -> String {
-    let whole = value.div_euclid(NANO) + i128::from(value.rem_euclid(NANO) != 0);
+    let whole = value / NANO;
     let (suffix, shift) = BINARY.iter().find(|(_, shift)| whole % (1 << shift) == 0).copied().unwrap_or(("", 0));
     format!("{}{suffix}", whole >> shift)
 }
@@ -87,6 +88,7 @@ mod tests {
             ("1000", "1k"),
             ("1G", "1G"),
             ("1.5", "1500m"),
+            ("0.1Gi", "107374182400m"),
             ("0", "0"),
             ("0Mi", "0"),
             ("-1", "-1"),
