@@ -5,6 +5,7 @@ mod apply;
 mod bad_input;
 mod change;
 mod deployments;
+mod drain;
 mod logs;
 mod look;
 mod make;
