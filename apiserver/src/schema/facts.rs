@@ -234,8 +234,24 @@ const ATOMIC_TYPES: &[(&str, &str)] = &[
 /// spec and status of whatever has metadata are so too.
 #[rustfmt::skip]
 const ALWAYS_THERE: &[(&str, &str, &str)] = &[
+    (APPS, "DaemonSetSpec", "template updateStrategy"),
     (APPS, "DeploymentSpec", "strategy template"),
     (APPS, "ReplicaSetSpec", "template"),
+    (APPS, "StatefulSetSpec", "template updateStrategy"),
+    (AUTOSCALING, "HorizontalPodAutoscalerSpec", "scaleTargetRef"),
+    (AUTOSCALING_V2, "ContainerResourceMetricSource", "target"),
+    (AUTOSCALING_V2, "ContainerResourceMetricStatus", "current"),
+    (AUTOSCALING_V2, "ExternalMetricSource", "metric target"),
+    (AUTOSCALING_V2, "ExternalMetricStatus", "current metric"),
+    (AUTOSCALING_V2, "HorizontalPodAutoscalerSpec", "scaleTargetRef"),
+    (AUTOSCALING_V2, "ObjectMetricSource", "describedObject metric target"),
+    (AUTOSCALING_V2, "ObjectMetricStatus", "current describedObject metric"),
+    (AUTOSCALING_V2, "PodsMetricSource", "metric target"),
+    (AUTOSCALING_V2, "PodsMetricStatus", "current metric"),
+    (AUTOSCALING_V2, "ResourceMetricSource", "target"),
+    (AUTOSCALING_V2, "ResourceMetricStatus", "current"),
+    (BATCH, "CronJobSpec", "jobTemplate"),
+    (BATCH, "JobSpec", "template"),
     (CORE, "Container", "resources"),
     (CORE, "ContainerStatus", "lastState state"),
     (CORE, "EphemeralContainer", "resources"),
@@ -243,10 +259,18 @@ const ALWAYS_THERE: &[(&str, &str, &str)] = &[
     (CORE, "NodeDaemonEndpoints", "kubeletEndpoint"),
     (CORE, "NodeStatus", "daemonEndpoints nodeInfo"),
     (CORE, "PersistentVolumeClaimSpec", "resources"),
+    (CORE, "PodTemplate", "template"),
     (CORE, "PreferredSchedulingTerm", "preference"),
     (CORE, "ServiceStatus", "loadBalancer"),
     (CORE, "WeightedPodAffinityTerm", "podAffinityTerm"),
     (DISCOVERY, "Endpoint", "conditions"),
+    (NETWORKING, "HTTPIngressPath", "backend"),
+    (NETWORKING, "IngressServiceBackend", "port"),
+    (NETWORKING, "IngressStatus", "loadBalancer"),
+    (NETWORKING, "NetworkPolicySpec", "podSelector"),
+    (RBAC, "ClusterRoleBinding", "roleRef"),
+    (RBAC, "RoleBinding", "roleRef"),
+    (STORAGE, "VolumeAttachmentSpec", "source"),
 ];
 
 /// Lists and times that upstream states as `null` where there is nothing: there they are no pointers, and are never
