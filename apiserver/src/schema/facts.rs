@@ -13,6 +13,7 @@ const BATCH: &str = "io.k8s.api.batch.v1";
 const NETWORKING: &str = "io.k8s.api.networking.v1";
 const NODE: &str = "io.k8s.api.node.v1";
 const AUTHENTICATION: &str = "io.k8s.api.authentication.v1";
+const AUTHORIZATION: &str = "io.k8s.api.authorization.v1";
 const POLICY: &str = "io.k8s.api.policy.v1";
 const RBAC: &str = "io.k8s.api.rbac.v1";
 const STORAGE: &str = "io.k8s.api.storage.v1";
@@ -167,6 +168,16 @@ const FACTS: &[(&str, &str, Fact, &str)] = &[
     (DISCOVERY, "EndpointHints", Atomic, "forNodes forZones"),
     (DISCOVERY, "EndpointSlice", Atomic, "endpoints ports"),
     (AUTHENTICATION, "TokenRequestSpec", Atomic, "audiences"),
+    (AUTHENTICATION, "TokenReviewSpec", Atomic, "audiences"),
+    (AUTHENTICATION, "TokenReviewStatus", Atomic, "audiences"),
+    (AUTHENTICATION, "UserInfo", Atomic, "groups"),
+    (AUTHORIZATION, "FieldSelectorAttributes", Atomic, "requirements"),
+    (AUTHORIZATION, "LabelSelectorAttributes", Atomic, "requirements"),
+    (AUTHORIZATION, "NonResourceRule", Atomic, "nonResourceURLs verbs"),
+    (AUTHORIZATION, "ResourceRule", Atomic, "apiGroups resourceNames resources verbs"),
+    (AUTHORIZATION, "SubjectAccessReviewSpec", Atomic, "groups"),
+    (AUTHORIZATION, "SubjectRulesReviewStatus", Atomic, "nonResourceRules resourceRules"),
+    (META, "FieldSelectorRequirement", Atomic, "values"),
     (POLICY, "PodDisruptionBudgetSpec", Replaced, "selector"),
     (POLICY, "PodDisruptionBudgetStatus", Keyed(&["type"]), "conditions"),
     (META, "APIResource", Atomic, "categories shortNames"),
