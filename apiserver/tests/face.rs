@@ -13,6 +13,8 @@ mod deletes;
 mod discovery;
 #[path = "face/identity.rs"]
 mod identity;
+#[path = "face/kinds.rs"]
+mod kinds;
 #[path = "face/lists.rs"]
 mod lists;
 #[path = "face/metrics.rs"]

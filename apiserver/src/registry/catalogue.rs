@@ -87,6 +87,7 @@ mod tests {
             v1 configmaps
             v1 endpoints
             v1 events
+            v1 limitranges
             v1 namespaces
             v1 nodes
             v1 persistentvolumes
@@ -94,6 +95,7 @@ mod tests {
             v1 pods
             v1 podtemplates
             v1 replicationcontrollers
+            v1 resourcequotas
             v1 secrets
             v1 serviceaccounts
             v1 services

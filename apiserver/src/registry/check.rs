@@ -10,6 +10,7 @@ pub(super) mod labels;
 pub(super) mod names;
 pub(super) mod numbers;
 pub(super) mod path;
+pub(super) mod resources;
 
 use coracle_api::field::FieldError;
 

@@ -14,6 +14,7 @@ mod ingress;
 mod ingress_class;
 mod job;
 mod lease;
+mod limit_range;
 mod namespace;
 mod network_policy;
 mod node;
@@ -26,6 +27,7 @@ pub(super) mod priority_class;
 mod rbac;
 mod replica_set;
 mod replication_controller;
+mod resource_quota;
 mod review;
 mod runtime_class;
 mod secret;
@@ -48,6 +50,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         config_map::row(),
         endpoints::row(),
         event::row(),
+        limit_range::row(),
         namespace::row(),
         node::row(),
         persistent_volume::row(),
@@ -55,6 +58,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         pod::row(),
         pod_template::row(),
         replication_controller::row(),
+        resource_quota::row(),
         secret::row(),
         service_account::row(),
         service::row(),

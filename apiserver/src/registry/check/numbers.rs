@@ -86,7 +86,7 @@ pub(in crate::registry) fn shown(value: &IntOrString) -> Value {
 }
 
 /// A quantity in billionths; what is none counts as zero, for decoding has refused it before.
-fn nanos(quantity: &Quantity) -> i128 {
+pub(in crate::registry) fn nanos(quantity: &Quantity) -> i128 {
     coracle_api::quantity::nanos(&quantity.0).unwrap_or(0)
 }
 
@@ -100,4 +100,10 @@ pub(in crate::registry) fn quantity_not_negative(errors: &mut Errors, path: Stri
     if nanos(quantity) < 0 {
         errors.push(FieldError::invalid(path, quantity.0.as_str(), NOT_NEGATIVE));
     }
+}
+
+/// Whether a quantity is a whole number, as far as upstream looks: to the thousandth.
+pub(in crate::registry) fn is_whole(quantity: &Quantity) -> bool {
+    const ONE: i128 = 1_000_000_000;
+    nanos(quantity) % ONE == 0
 }

@@ -162,7 +162,7 @@ fn capacity(errors: &mut Errors, spec: &PersistentVolumeSpec) {
     if all.is_empty() {
         errors.push(FieldError::required(PATH, ""));
         // Upstream shows its own list here.
-        errors.push(FieldError::not_supported(PATH, "core.ResourceList(nil)", &["storage"]));
+        errors.push(FieldError::not_supported(PATH, "core.ResourceList(nil)", &["storage"]).bare());
     } else if all.len() > 1 || !all.contains_key("storage") {
         let value = serde_json::to_value(&all).unwrap_or_default();
         errors.push(FieldError::not_supported(PATH, value, &["storage"]));

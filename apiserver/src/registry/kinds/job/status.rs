@@ -34,15 +34,9 @@ pub(super) fn validate(new: &Job, old: &Job) -> Errors {
         errors.push(FieldError::invalid("status.active", active, "active>0 is invalid for finished job"));
     }
     let suspended = |job: &Job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
-    if let Some(start) = before.start_time.as_ref().filter(|_| !suspended(new)) {
-        const PATH: &str = "status.startTime";
-        match &status.start_time {
-            None => errors.push(FieldError::required(PATH, "startTime cannot be removed for unsuspended job")),
-            Some(other) if other != start => {
-                errors.push(FieldError::required(PATH, "startTime cannot be modified for unsuspended job"));
-            }
-            Some(_) => {}
-        }
+    if before.start_time.is_some() && status.start_time != before.start_time && !suspended(new) {
+        let detail = "startTime cannot be removed for unsuspended job";
+        errors.push(FieldError::required("status.startTime", detail));
     }
     stays(&mut errors, &status, &before);
     errors
