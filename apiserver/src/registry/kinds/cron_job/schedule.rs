@@ -131,7 +131,7 @@ fn is_duration(text: &str) -> bool {
     while !rest.is_empty() {
         let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         if digits.len() == rest.len() {
-            return rest == "0" || false;
+            return rest == "0";
         }
         let unit = ["ns", "us", "µs", "ms", "s", "m", "h"]
             .iter()
