@@ -28,7 +28,7 @@ use crate::body;
 use crate::machine::Machine;
 use crate::object;
 use crate::registry::addresses::Assigned;
-use crate::registry::{Row, Subresource, meta};
+use crate::registry::{Row, Subresource, Verdict, meta};
 use crate::store::{Key, Prefix};
 use attributes::{Attributes, Operation};
 pub use plugins::without_effect;
@@ -38,19 +38,27 @@ const AWAITS: Duration = Duration::from_secs(1);
 
 /// An object that was decoded, defaulted, admitted and validated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Admitted(Value);
+pub struct Admitted {
+    object: Value,
+    warnings: Vec<String>,
+}
 
 impl Admitted {
     /// The object.
     #[must_use]
     pub fn value(&self) -> &Value {
-        &self.0
+        &self.object
+    }
+
+    /// What is allowed but odd about it.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// An object that a test vouches for.
     #[cfg(test)]
     pub(crate) fn for_tests(object: Value) -> Self {
-        Self(object)
+        of_our_own(object)
     }
 }
 
@@ -139,10 +147,11 @@ pub(crate) fn create(
     row.strategy.prepare_for_create(&mut object);
     let reserved = reserve(machine, row, &mut object, None)?;
     let mut errors = meta::validate(&object, row);
-    errors.extend(row.strategy.validate(&object));
+    let verdict = row.strategy.judge(&object);
+    errors.extend(verdict.errors);
     refuse(row, &object, errors)?;
     machine.plugins.validate(&attributes, &object)?;
-    Ok((Admitted(object), reserved))
+    Ok((Admitted { object, warnings: verdict.warnings }, reserved))
 }
 
 /// Admits the deletion of the object of this name.
@@ -162,7 +171,7 @@ pub(crate) fn create_our_own(
     manage(row, &mut object, None, None, Managed::By(writer));
     row.strategy.prepare_for_create(&mut object);
     let reserved = reserve(machine, row, &mut object, None)?;
-    Ok((Admitted(object), reserved))
+    Ok((of_our_own(object), reserved))
 }
 
 /// Admits a change of an object, whose metadata has been carried over.
@@ -194,20 +203,21 @@ pub(crate) fn update(
         Part::Status | Part::Below(_) => Reserved(None),
     };
     let mut errors = meta::validate_update(&object, old, row);
-    errors.extend(match part {
-        Part::Spec => row.strategy.validate_update(&object, old),
-        Part::Status => row.strategy.validate_status_update(&object, old),
-        Part::Below(part) => row.strategy.validate_part_update(part, &object, old),
-    });
+    let verdict = match part {
+        Part::Spec => row.strategy.judge_update(&object, old),
+        Part::Status => Verdict::of(row.strategy.validate_status_update(&object, old), Vec::new),
+        Part::Below(part) => Verdict::of(row.strategy.validate_part_update(part, &object, old), Vec::new),
+    };
+    errors.extend(verdict.errors);
     refuse(row, &object, errors)?;
     machine.plugins.validate(&attributes, &object)?;
     entries::keep_times(&mut object, old);
-    Ok((Admitted(object), reserved))
+    Ok((Admitted { object, warnings: verdict.warnings }, reserved))
 }
 
 /// A state that the machinery itself gives to an object which was admitted before: marked for deletion, bound.
 pub(crate) fn of_our_own(object: Value) -> Admitted {
-    Admitted(object)
+    Admitted { object, warnings: Vec::new() }
 }
 
 /// An object is gone: what it held is free again.

@@ -251,11 +251,21 @@ pub trait Strategy: Send + Sync + 'static {
     /// Takes over from the old object all but what a subresource other than `status` may touch.
     fn prepare_for_part_update(&self, part: Subresource, new: &mut Value, old: &Value);
 
-    /// The rules for a new object, `metadata` aside.
-    fn validate(&self, object: &Value) -> Vec<FieldError>;
+    /// The rules for a new object, `metadata` aside, and what is odd about it.
+    fn judge(&self, object: &Value) -> Verdict;
 
-    /// The rules for a change: those for a new object, and what may not change.
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError>;
+    /// The rules for a change: those for a new object, and what may not change; and what is odd about it.
+    fn judge_update(&self, new: &Value, old: &Value) -> Verdict;
+
+    /// What breaks the rules for a new object.
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        self.judge(object).errors
+    }
+
+    /// What breaks the rules for a change.
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.judge_update(new, old).errors
+    }
 
     /// The rules for a change of the status.
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError>;
@@ -263,11 +273,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// The rules for a change by a subresource other than `status`.
     fn validate_part_update(&self, part: Subresource, new: &Value, old: &Value) -> Vec<FieldError>;
 
-    /// What is allowed but odd: sent as `Warning` headers.
-    fn warnings(&self, object: &Value) -> Vec<String>;
-
-    /// The same of a change.
-    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String>;
+    /// What is allowed but odd about a new object: sent as `Warning` headers.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        self.judge(object).warnings
+    }
 
     /// The row of an encoded object in a Table, with one cell per column of the kind.
     fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow;
@@ -292,6 +301,23 @@ pub struct Completed {
     pub reason: &'static str,
     /// The same in a sentence.
     pub message: &'static str,
+}
+
+/// What the rules say of an object.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Verdict {
+    /// What breaks them.
+    pub errors: Vec<FieldError>,
+    /// What is allowed but odd: sent as `Warning` headers. Of an object that breaks the rules, nothing else is said.
+    pub warnings: Vec<String>,
+}
+
+impl Verdict {
+    /// What the rules say, asking for oddities only of an object that keeps them.
+    pub(crate) fn of(errors: Vec<FieldError>, warnings: impl FnOnce() -> Vec<String>) -> Self {
+        let warnings = if errors.is_empty() { warnings() } else { Vec::new() };
+        Self { errors, warnings }
+    }
 }
 
 /// A body that is JSON but not an object of the kind.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::{Completed, Strategy, Subresource, TableRow, Unparsable, quantity};
+use super::{Completed, Strategy, Subresource, TableRow, Unparsable, Verdict, quantity};
 use crate::schema::{self, Schemas, Shape};
 use crate::store::Conversion;
 
@@ -165,12 +165,15 @@ impl<K: Kind> Strategy for Typed<K> {
         K::prepare_for_part_update(part, new, old);
     }
 
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        K::validate_stated(&parsed(object), object)
+    // An object is made a type once for all that is asked of it: for a pod, that costs as much as its rules.
+    fn judge(&self, object: &Value) -> Verdict {
+        let typed = parsed(object);
+        Verdict::of(K::validate_stated(&typed, object), || K::warnings(&typed))
     }
 
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        K::validate_update_stated(&parsed(new), &parsed(old), new)
+    fn judge_update(&self, new: &Value, old: &Value) -> Verdict {
+        let (typed, before) = (parsed(new), parsed(old));
+        Verdict::of(K::validate_update_stated(&typed, &before, new), || K::update_warnings(&typed, &before))
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
@@ -179,14 +182,6 @@ impl<K: Kind> Strategy for Typed<K> {
 
     fn validate_part_update(&self, part: Subresource, new: &Value, old: &Value) -> Vec<FieldError> {
         K::validate_part_update(part, &parsed(new), &parsed(old))
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        K::warnings(&parsed(object))
-    }
-
-    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
-        K::update_warnings(&parsed(new), &parsed(old))
     }
 
     fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow {

@@ -74,7 +74,7 @@ async fn attempt(
     admit::wait(&call.machine, &call.row, &object).await;
     let (admitted, reserved) = admit::create(&call.machine, &call.row, object, managed)?;
     let name = text(admitted.value(), "name").to_owned();
-    let warnings = call.row.strategy.warnings(admitted.value());
+    let warnings = admitted.warnings().to_vec();
     let key = call.key(&name);
     if run == Run::Dry {
         return Ok(match call.store().get(&key) {

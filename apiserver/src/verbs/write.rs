@@ -8,7 +8,7 @@ use coracle_api::failure::Failure;
 use coracle_api::limits::OBJECT_BYTES_MAX;
 use serde_json::Value;
 
-use crate::admit::{self, Admitted, Part, Reserved};
+use crate::admit::{self, Admitted, Reserved};
 use crate::answer::Refused;
 use crate::machine::{Call, Shown};
 use crate::object::{self, deletion};
@@ -119,10 +119,7 @@ pub(crate) async fn change(call: &Call, manner: Manner<'_>, transform: Transform
         object::carry_over(&mut new, &old);
         let (admitted, reserved) = admit::update(&call.machine, &call.row, new, &old, manner.admitted)?;
         let goes = deletion::ends_with_update(deletion, admitted.value(), &old);
-        let warnings = match manner.admitted.part {
-            Part::Spec => call.row.strategy.update_warnings(admitted.value(), &old),
-            Part::Status | Part::Below(_) => Vec::new(),
-        };
+        let warnings = admitted.warnings().to_vec();
         match settle(call, &entry, &old, (admitted, reserved), manner.run, goes).await? {
             Some(written) => return Ok(Changed { written, warnings }),
             None if manner.on_conflict == OnConflict::Tell => break,
