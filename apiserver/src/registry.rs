@@ -278,6 +278,11 @@ pub trait Strategy: Send + Sync + 'static {
         self.judge(object).warnings
     }
 
+    /// The same of a change.
+    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
+        self.judge_update(new, old).warnings
+    }
+
     /// The row of an encoded object in a Table, with one cell per column of the kind.
     fn table_row(&self, object: &[u8], now: Timestamp) -> TableRow;
 

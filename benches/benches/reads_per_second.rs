@@ -6,7 +6,12 @@
 //! one client: of all Pods at once, and of the same in pages of 500; CPU is the server's.
 //! Back of the envelope: a get is HTTP and TLS, 20 µs on each side, and a copy of stored bytes. A list of all is a copy
 //! of 10,000 × 1.7 KB into TLS records: 17 MB at 1 GB/s for AES and as much for copies, 30 ms.
-#![allow(clippy::expect_used, reason = "a bench that cannot measure ends with a message")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a bench that cannot measure ends with a message; its tasks end with its runtime"
+)]
 
 use coracle_benches::load::{Outcome, on_one_thread};
 use coracle_benches::{Ask, Process, Table, Target, load, objects};

@@ -8,7 +8,12 @@
 //! Back of the envelope: a pod of 1 KB costs JSON in, defaults, rules, managed fields and JSON out, some 80 µs; TLS and
 //! HTTP 30 µs on each side; the disk takes a batch of all that waits in one fsync, 1 to 3 ms. So 64 clients are bound by
 //! the processor, and one client by the disk.
-#![allow(clippy::expect_used, reason = "a bench that cannot measure ends with a message")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a bench that cannot measure ends with a message; its tasks end with its runtime"
+)]
 
 use std::collections::HashSet;
 

@@ -51,7 +51,7 @@ impl Server {
         change(&mut config);
         let api = Apiserver::build(config, mounts()).await.unwrap();
         let client = api.client(Identity::admin());
-        Self { api, client, dir: dir }
+        Self { api, client, dir }
     }
 
     /// A server that keeps its objects in this directory.
@@ -59,7 +59,7 @@ impl Server {
         let config = Config { secure_port: 0, ..Config::new(dir.path()) };
         let api = Apiserver::build(config, mounts()).await.unwrap();
         let client = api.client(Identity::admin());
-        Self { api, client, dir: dir }
+        Self { api, client, dir }
     }
 
     /// Stops the server; gives its directory back.
