@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_kind_that_is_served_is_read() {
-        for row in crate::registry::Registry::builtin().rows().iter() {
+        for row in crate::registry::Registry::builtin().rows().iter().filter(|row| row.verbs.contains(&"create")) {
             let name = message_name(&row.api_version(), row.kind);
             assert!(MESSAGES.contains_key(name.as_str()), "there is no message {name}");
         }

@@ -114,6 +114,7 @@ mod tests {
             networking.k8s.io/v1 ingressclasses
             networking.k8s.io/v1 ingresses
             networking.k8s.io/v1 networkpolicies
+            apiextensions.k8s.io/v1 customresourcedefinitions
             node.k8s.io/v1 runtimeclasses
             policy/v1 poddisruptionbudgets
             rbac.authorization.k8s.io/v1 clusterrolebindings

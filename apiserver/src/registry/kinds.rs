@@ -4,6 +4,7 @@
 mod config_map;
 mod controller_revision;
 mod cron_job;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
@@ -77,6 +78,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         ingress_class::row(),
         ingress::row(),
         network_policy::row(),
+        custom_resource_definition::row(),
         runtime_class::row(),
         pod_disruption_budget::row(),
         rbac::bindings::cluster_row(),
