@@ -86,7 +86,9 @@ fn exponent(suffix: &str) -> Result<Scale, InvalidQuantity> {
 
 /// `whole.fraction × scale` in billionths, rounded up, saturating far beyond any real machine.
 fn scaled(whole: &str, fraction: &str, scale: Scale) -> i128 {
-    let digits: String = whole.chars().chain(fraction.chars()).take(27).collect();
+    // As many digits as leave room for the scale in 38, which an i128 holds.
+    let room = usize::try_from(37 - scale.numerator.checked_ilog10().unwrap_or(0)).unwrap_or(0);
+    let digits: String = whole.chars().chain(fraction.chars()).take(room).collect();
     let dropped = (whole.len() + fraction.len()).saturating_sub(digits.len());
     let mantissa: i128 = digits.parse().unwrap_or(0);
     let places =

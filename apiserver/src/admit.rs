@@ -205,14 +205,18 @@ pub(crate) fn update(
     let mut errors = meta::validate_update(&object, old, row);
     let verdict = match part {
         Part::Spec => row.strategy.judge_update(&object, old),
-        Part::Status => Verdict::of(row.strategy.validate_status_update(&object, old), Vec::new),
-        Part::Below(part) => Verdict::of(row.strategy.validate_part_update(part, &object, old), Vec::new),
+        Part::Status => errors_only(row.strategy.validate_status_update(&object, old)),
+        Part::Below(part) => errors_only(row.strategy.validate_part_update(part, &object, old)),
     };
     errors.extend(verdict.errors);
     refuse(row, &object, errors)?;
     machine.plugins.validate(&attributes, &object)?;
     entries::keep_times(&mut object, old);
     Ok((Admitted { object, warnings: verdict.warnings }, reserved))
+}
+
+fn errors_only(errors: Vec<FieldError>) -> Verdict {
+    Verdict { errors, warnings: Vec::new() }
 }
 
 /// A state that the machinery itself gives to an object which was admitted before: marked for deletion, bound.

@@ -313,16 +313,8 @@ pub struct Completed {
 pub struct Verdict {
     /// What breaks them.
     pub errors: Vec<FieldError>,
-    /// What is allowed but odd: sent as `Warning` headers. Of an object that breaks the rules, nothing else is said.
+    /// What is allowed but odd: sent as `Warning` headers.
     pub warnings: Vec<String>,
-}
-
-impl Verdict {
-    /// What the rules say, asking for oddities only of an object that keeps them.
-    pub(crate) fn of(errors: Vec<FieldError>, warnings: impl FnOnce() -> Vec<String>) -> Self {
-        let warnings = if errors.is_empty() { warnings() } else { Vec::new() };
-        Self { errors, warnings }
-    }
 }
 
 /// A body that is JSON but not an object of the kind.

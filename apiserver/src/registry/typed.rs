@@ -168,12 +168,15 @@ impl<K: Kind> Strategy for Typed<K> {
     // An object is made a type once for all that is asked of it: for a pod, that costs as much as its rules.
     fn judge(&self, object: &Value) -> Verdict {
         let typed = parsed(object);
-        Verdict::of(K::validate_stated(&typed, object), || K::warnings(&typed))
+        Verdict { errors: K::validate_stated(&typed, object), warnings: K::warnings(&typed) }
     }
 
     fn judge_update(&self, new: &Value, old: &Value) -> Verdict {
         let (typed, before) = (parsed(new), parsed(old));
-        Verdict::of(K::validate_update_stated(&typed, &before, new), || K::update_warnings(&typed, &before))
+        Verdict {
+            errors: K::validate_update_stated(&typed, &before, new),
+            warnings: K::update_warnings(&typed, &before),
+        }
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {

@@ -91,7 +91,7 @@ async fn apply(client: &Client, resources: &Resources, arguments: &Arguments, ob
         Err(error) if ServerError::is_not_found(&error) => {
             let request = Request::post(format!("{}?{query}", id.resource.collection(&id.namespace)))
                 .header(header::CONTENT_TYPE, "application/json")
-                .body(serde_json::to_vec(&modified)?)?;
+                .body(serde_json::to_vec(&without_nulls(modified))?)?;
             call::call::<Value>(client, request).await?;
             "created"
         }
@@ -103,6 +103,17 @@ async fn apply(client: &Client, resources: &Resources, arguments: &Arguments, ob
 fn said(id: &Identity<'_>, outcome: &str, arguments: &Arguments) -> String {
     let dry = if arguments.dry_run.is_some() { " (server dry run)" } else { "" };
     format!("{} {outcome}{dry}", id.resource.shown(&id.name))
+}
+
+/// The object without members that are null: in a new object they say nothing, and kubectl does not send them either.
+fn without_nulls(object: Value) -> Value {
+    match object {
+        Value::Object(map) => {
+            let stated = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(stated.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        other => other,
+    }
 }
 
 /// The part of an object that applying can change: a status that the cluster wrote meanwhile is not ours.

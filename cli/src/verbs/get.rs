@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Print no line of headings
     #[arg(long)]
     no_headers: bool,
+    /// Show which client owns which field, too
+    #[arg(long)]
+    show_managed_fields: bool,
     /// Say nothing and succeed where an object does not exist
     #[arg(long)]
     ignore_not_found: bool,
@@ -214,6 +217,9 @@ async fn whole(client: &Client, targets: &[Target<'_>], arguments: &Arguments, f
             Err(error) => failed |= !tolerated(&error, arguments),
         }
     }
+    if !arguments.show_managed_fields {
+        items.iter_mut().for_each(hide_managed_fields);
+    }
     let single = targets.len() == 1 && targets.iter().all(|t| t.name.is_some());
     match format {
         Format::Name => print_names(&items, targets),
@@ -236,6 +242,13 @@ async fn whole(client: &Client, targets: &[Target<'_>], arguments: &Arguments, f
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// Who owns which field is long, and seldom what is looked for.
+fn hide_managed_fields(item: &mut Value) {
+    if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
 }
 
 /// Items of a list do not say what they are; in a List of several kinds they must.

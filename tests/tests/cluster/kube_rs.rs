@@ -87,7 +87,8 @@ fn a_reflector_mirrors_every_change_by_lists_in_pages_and_by_streams() {
 
 #[test]
 fn applied_fields_have_owners_who_are_named_in_conflicts() {
-    let cluster = control_plane();
+    // No controller writes beside us.
+    let cluster = Cluster::builder().flags("--disable=node,scheduler,controllers,dns,network").start();
     let api = cluster.api();
     api.wait_for(async {
         let all: Api<Deployment> = Api::namespaced(api.client(), "default");

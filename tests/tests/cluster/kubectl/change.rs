@@ -50,7 +50,9 @@ fn each_of_the_three_patches_means_what_it_means() {
     cluster.kubectl(&format!("patch deploy web --type=json -p '{good}'")).ok();
     assert_ne!(web("{.spec.paused}"), "true");
     let refused = cluster.kubectl(&format!("patch deploy web --type=json -p '{good}'")).refused();
-    assert!(refused.contains("The request is invalid") && refused.contains("operation 0"), "{refused}");
+    // kubectl's own words for a 422 without details.
+    assert!(refused.contains("The request is invalid"), "{refused}");
+    assert_ne!(web("{.spec.paused}"), "true");
 }
 
 #[test]

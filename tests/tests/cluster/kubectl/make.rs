@@ -76,7 +76,7 @@ fn a_deployment_is_scaled_by_rule() {
     let scaler = read(&cluster, "hpa web");
     assert_eq!(scaler["apiVersion"], "autoscaling/v2");
     assert_eq!(scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 70);
-    let older = read(&cluster, "hpa.v1.autoscaling web");
+    let older = read(&cluster, "horizontalpodautoscalers.v1.autoscaling web");
     assert_eq!(
         (&older["apiVersion"], &older["spec"]["targetCPUUtilizationPercentage"]),
         (&"autoscaling/v1".into(), &70.into())
