@@ -7,6 +7,8 @@ mod admission;
 mod apply;
 #[path = "face/compatibility.rs"]
 mod compatibility;
+#[path = "face/conversations.rs"]
+mod conversations;
 #[path = "face/deletes.rs"]
 mod deletes;
 #[path = "face/discovery.rs"]
