@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coracle_benches::load::{Connection, on_one_thread};
-use coracle_benches::{Ask, Process, Spread, Table, Target, load, objects};
+use coracle_benches::{API_ALONE, Ask, Process, Spread, Table, Target, load, objects};
 use coracle_tests::Cluster;
 use http_body_util::BodyExt;
 
@@ -34,7 +34,7 @@ const PATH: &str = "/api/v1/namespaces/default/pods";
 const KINDS: [&str; 5] = ["get", "list, a page of 100", "create", "update of status", "patch"];
 
 fn main() {
-    let cluster = Cluster::builder().flags("--disable=node,scheduler,controllers,dns,network").start();
+    let cluster = Cluster::builder().flags(API_ALONE).start();
     let process = Process(cluster.server().pid());
     let (seen, seconds, cpu) = on_one_thread(async {
         let target = Target::of(&cluster.server().kubeconfig, cluster.server().api).await;

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use coracle_benches::load::on_one_thread;
-use coracle_benches::{Ask, Process, Table, Target, load, objects};
+use coracle_benches::{API_ALONE, Ask, Process, Table, Target, load, objects};
 use coracle_tests::Cluster;
 
 const PODS: usize = 10_000;
@@ -19,7 +19,7 @@ const CONFIG_MAPS: usize = 20_000;
 const CLIENTS: usize = 64;
 
 fn main() {
-    let mut cluster = Cluster::builder().flags("--disable=node,scheduler,controllers,dns,network").start();
+    let mut cluster = Cluster::builder().flags(API_ALONE).start();
     let headings = ["state", "RSS MB", "anonymous MB", "KB of memory an object", "KB of JSON", "KB of disk"];
     let mut table = Table::new(&headings);
     let empty = State::of(&cluster);

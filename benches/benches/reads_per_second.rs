@@ -14,7 +14,7 @@
 )]
 
 use coracle_benches::load::{Outcome, on_one_thread};
-use coracle_benches::{Ask, Process, Table, Target, load, objects};
+use coracle_benches::{API_ALONE, Ask, Process, Table, Target, load, objects};
 use coracle_tests::Cluster;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ const PAGES_OF: usize = 500;
 const PATH: &str = "/api/v1/namespaces/default/pods";
 
 fn main() {
-    let cluster = Cluster::builder().flags("--disable=node,scheduler,controllers,dns,network").start();
+    let cluster = Cluster::builder().flags(API_ALONE).start();
     let process = Process(cluster.server().pid());
     let target = || Target::of(&cluster.server().kubeconfig, cluster.server().api);
     on_one_thread(async { load(&target().await, CLIENTS, PODS, |n| Ask::post(PATH, objects::pod(n))).await });

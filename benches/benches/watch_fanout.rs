@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coracle_benches::load::{Connection, on_one_thread};
-use coracle_benches::{Ask, Process, Spread, Table, Target, objects};
+use coracle_benches::{API_ALONE, Ask, Process, Spread, Table, Target, objects};
 use coracle_tests::Cluster;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -44,7 +44,7 @@ fn main() {
         ["1,000 watchers", "deliveries", "p50 ms", "p99 ms", "last p50 ms", "server CPU ms/change", "write p50 ms"];
     let mut table = Table::new(&headings);
     for (what, over) in [("HTTP/2, 10 connections", Over::Http2), ("HTTP/1.1, 1,000 connections", Over::Http1)] {
-        let cluster = Cluster::builder().flags("--disable=node,scheduler,controllers,dns,network").start();
+        let cluster = Cluster::builder().flags(API_ALONE).start();
         let process = Process(cluster.server().pid());
         let measured = on_one_thread(async {
             let target = Target::of(&cluster.server().kubeconfig, cluster.server().api).await;

@@ -18,7 +18,7 @@
 use std::collections::HashSet;
 
 use coracle_benches::load::{Outcome, on_one_thread};
-use coracle_benches::{Ask, Process, Table, Target, load, objects};
+use coracle_benches::{API_ALONE, Ask, Process, Table, Target, load, objects};
 use coracle_tests::Cluster;
 
 const CLIENTS: usize = 64;
@@ -27,7 +27,7 @@ const CONFIG_MAPS: usize = 20_000;
 const PODS_OF_ONE: usize = 1_000;
 
 fn main() {
-    let mut cluster = Cluster::builder().flags("--disable=node,scheduler,controllers,dns,network").start();
+    let mut cluster = Cluster::builder().flags(API_ALONE).start();
     let mut table = Table::new(&["writes", "n", "per second", "p50 ms", "p99 ms", "server CPU µs each"]);
     let pods = |of: usize, begin: usize| (of, move |n| Ask::post(objects_path("pods"), objects::pod(begin + n)));
     let (count, ask) = pods(PODS, 0);

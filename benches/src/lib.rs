@@ -14,6 +14,10 @@ pub mod process;
 pub mod spread;
 pub mod table;
 
+/// An API server and nothing else: no controllers, so no accounts for pods either.
+pub const API_ALONE: &str =
+    "--disable=node,scheduler,controllers,dns,network --disable-admission-plugins=ServiceAccount";
+
 pub use load::{Ask, Target, load};
 pub use process::Process;
 pub use spread::Spread;
