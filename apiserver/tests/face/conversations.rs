@@ -156,15 +156,26 @@ fn steady(value: &mut Value, key: &str) {
                 "continue" => Some("<continue>"),
                 "clusterIP" | "clusterIPs" if address => Some("<address>"),
                 "token" => Some("<token>"),
+                "cells" if is_age(text) => Some("<age>"),
                 _ => time.then_some("<time>"),
             };
             if let Some(name) = name.filter(|_| !text.is_empty()) {
                 *text = name.to_owned();
+            } else if key == "message"
+                && let (Some(from), Some(to)) = (text.find("\"{\\\""), text.rfind("}\""))
+            {
+                // A refusal that shows the whole object, with its times and revisions.
+                text.replace_range(from..to + 2, "<object>");
             }
         }
         Value::Number(_) if matches!(key, "nodePort" | "healthCheckNodePort") => *value = "<port>".into(),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// An age in a Table: it grows while a slow machine answers.
+fn is_age(text: &str) -> bool {
+    text.strip_suffix('s').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn files() -> Vec<PathBuf> {
