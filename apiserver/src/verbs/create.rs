@@ -42,9 +42,9 @@ pub(crate) async fn insert(
     }
     let prefix = text(&sent, "generateName").to_owned();
     if !text(&sent, "name").is_empty() || prefix.is_empty() {
-        return match attempt(call, sent.clone(), run, managed).await? {
+        return match attempt(call, sent, run, managed).await? {
             Ok(made) => Ok(made),
-            Err((taken, current)) => Err(already_exists(call, &sent, &taken, current.as_deref())),
+            Err((taken, current)) => Err(already_exists(call, &prefix, &taken, current.as_deref())),
         };
     }
     let mut taken = String::new();
@@ -56,7 +56,7 @@ pub(crate) async fn insert(
             Err((name, _)) => taken = name,
         }
     }
-    Err(already_exists(call, &sent, &taken, None))
+    Err(already_exists(call, &prefix, &taken, None))
 }
 
 type Made = (Written, Vec<String>);
@@ -94,13 +94,13 @@ async fn attempt(
 }
 
 /// A refusal because the name is taken. The client that asked for a generated one may try again.
-fn already_exists(call: &Call, sent: &Value, name: &str, current: Option<&Entry>) -> Refused {
+fn already_exists(call: &Call, prefix: &str, name: &str, current: Option<&Entry>) -> Refused {
     let failure = Failure::AlreadyExists { about: refused::about(&call.row, name) };
     let sentence = failure.to_string();
     let refused = Refused::from(failure);
     if current.is_some_and(|entry| object::is_terminating(&entry.value())) {
         refused.saying(format!("object is being deleted: {sentence}"))
-    } else if text(sent, "generateName").is_empty() {
+    } else if prefix.is_empty() {
         refused
     } else {
         let why = "the server was not able to generate a unique name for the object";

@@ -116,12 +116,6 @@ impl Kind for Strategy {
         validate(object, is_stated(stated, SELECTOR).then_some(&object.spec.selector))
     }
 
-    fn validate_update(new: &DaemonSet, old: &DaemonSet) -> Vec<FieldError> {
-        let mut errors = Self::validate(new);
-        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
-        errors
-    }
-
     fn validate_update_stated(new: &DaemonSet, old: &DaemonSet, stated: &Value) -> Vec<FieldError> {
         let mut errors = Self::validate_stated(new, stated);
         immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);

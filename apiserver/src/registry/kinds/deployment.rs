@@ -118,12 +118,6 @@ impl Kind for Strategy {
         validate(object, is_stated(stated, SELECTOR).then_some(&object.spec.selector))
     }
 
-    fn validate_update(new: &Deployment, old: &Deployment) -> Vec<FieldError> {
-        let mut errors = Self::validate(new);
-        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
-        errors
-    }
-
     fn validate_update_stated(new: &Deployment, old: &Deployment, stated: &Value) -> Vec<FieldError> {
         let mut errors = Self::validate_stated(new, stated);
         immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);

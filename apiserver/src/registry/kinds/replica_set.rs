@@ -86,12 +86,6 @@ impl Kind for Strategy {
         validate(object, is_stated(stated, SELECTOR).then_some(&object.spec.selector))
     }
 
-    fn validate_update(new: &ReplicaSet, old: &ReplicaSet) -> Vec<FieldError> {
-        let mut errors = Self::validate(new);
-        immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);
-        errors
-    }
-
     fn validate_update_stated(new: &ReplicaSet, old: &ReplicaSet, stated: &Value) -> Vec<FieldError> {
         let mut errors = Self::validate_stated(new, stated);
         immutable(&mut errors, SELECTOR, &new.spec.selector, &old.spec.selector);

@@ -107,12 +107,6 @@ impl Kind for Strategy {
         validate(&object.spec, is_stated(stated, SELECTOR).then_some(&object.spec.selector))
     }
 
-    fn validate_update(new: &StatefulSet, old: &StatefulSet) -> Vec<FieldError> {
-        let mut errors = Self::validate(new);
-        may_change(&mut errors, new, old);
-        errors
-    }
-
     fn validate_update_stated(new: &StatefulSet, old: &StatefulSet, stated: &Value) -> Vec<FieldError> {
         let mut errors = Self::validate_stated(new, stated);
         may_change(&mut errors, new, old);
