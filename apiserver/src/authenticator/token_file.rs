@@ -13,7 +13,7 @@ use crate::identity::Identity;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     /// It cannot be read.
-    #[error("cannot read --token-auth-file {path:?}: {source}")]
+    #[error("cannot read --token-auth-file {path:?}")]
     Read {
         /// Which.
         path: PathBuf,
