@@ -4,7 +4,7 @@
 //! It never decides which pods it has.
 //!
 //! Reading order: the life of a pod as a state machine ([`lifecycle`]), what performs it (`pods`), what a container
-//! is made of ([`images`], [`env`], [`volumes`], [`logs`], [`wasm`]), then the node as others see it.
+//! is made of ([`images`], [`env`], [`volumes`], [`logs`], the crate `coracle-wasm`), then the node as others see it.
 
 pub mod lifecycle;
 mod pods;
@@ -17,7 +17,6 @@ pub mod sources;
 pub mod volumes;
 
 pub mod logs;
-pub mod wasm;
 
 mod kubelet;
 mod node;
@@ -32,6 +31,7 @@ use std::time::Duration;
 
 use coracle_api::meet::{HttpService, PodNetwork, Resolver};
 use coracle_api::names::NodeName;
+use coracle_wasm::{Wasm, WasmError};
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,6 @@ use logs::{Logs, Rotation};
 use node::{Keeper, Machine};
 use pods::{Records, Shared};
 use sources::Sources;
-use wasm::{Wasm, WasmError};
 
 pub use node::MachineError;
 
@@ -149,7 +148,7 @@ impl Node {
         }
         std::fs::create_dir_all(&pods_dir).map_err(fault)?;
         let machine = Machine::read(&config.data_dir, config.pods_max)?;
-        let wasm = Wasm::new(wasm::Config::new(config.data_dir.join("compiled")))?;
+        let wasm = Wasm::new(coracle_wasm::Config::new(config.data_dir.join("compiled")))?;
         let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
         let shared = Shared {
             client: client.clone(),

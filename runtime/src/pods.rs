@@ -32,7 +32,7 @@ use crate::images::ImageStore;
 use crate::logs::Logs;
 use crate::sources::Sources;
 use crate::speak::Speaker;
-use crate::wasm::Wasm;
+use coracle_wasm::Wasm;
 
 pub(crate) use records::Records;
 

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 
 use super::*;
-use crate::wasm::Sink;
+use coracle_wasm::Sink;
 
 fn place() -> Place {
     Place { namespace: "ns".into(), pod: "p".into(), uid: "u".into(), container: "c".into() }

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::line::{Stream, Tag, append};
 use super::{Rotation, file_name};
-use crate::wasm::Sink;
+use coracle_wasm::Sink;
 
 /// How long a line may wait for others before it is written.
 const FLUSH_DELAY: Duration = Duration::from_millis(15);

@@ -20,7 +20,7 @@ use crate::images::{Image, Missing, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
 use crate::logs::{ContainerLog, Output, Place};
 use crate::volumes::{PodDir, prepare_root};
-use crate::wasm::{Launch, LoadError, Outcome, Program, Running, Shape, StartError};
+use coracle_wasm::{Launch, LoadError, Outcome, Program, Running, Shape, StartError};
 
 /// A compilation that takes longer than this is worth an event.
 const COMPILING_IS_SAID: Duration = Duration::from_millis(200);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 
 use super::payload::is_inside;
 use super::{PodDir, Sort, sort};
-use crate::wasm::{Access, Directory};
+use coracle_wasm::{Access, Directory};
 
 /// Why a container's directories cannot be made.
 #[derive(Debug, thiserror::Error)]

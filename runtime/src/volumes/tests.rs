@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::downward::tests::{facts, pod};
-use crate::wasm::Access;
+use coracle_wasm::Access;
 
 fn fetched(value: &str) -> Fetched {
     let data = [("a.txt", value), ("b.txt", "bee")].map(|(k, v)| (k.to_owned(), v.as_bytes().to_vec()));

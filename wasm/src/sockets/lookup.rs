@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable};
 use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use wasmtime_wasi_io::poll::subscribe;
 
-use crate::wasm::state::State;
+use crate::state::State;
 
 /// The interface, at the version that wasmtime gives; other 0.2 versions are matched to it.
 const INTERFACE: &str = "wasi:sockets/ip-name-lookup@0.2.12";

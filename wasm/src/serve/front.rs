@@ -22,11 +22,11 @@ use tracing::debug;
 use super::{Refusal, Response, Server};
 
 /// Takes the connections of one container.
-pub(in crate::wasm) struct Front(Arc<Server>);
+pub(crate) struct Front(Arc<Server>);
 
 impl Front {
     /// Hands them to `server`.
-    pub(in crate::wasm) fn new(server: Arc<Server>) -> Self {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
         Self(server)
     }
 }

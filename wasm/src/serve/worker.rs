@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::remains::Remains;
 use super::{Job, Response, Server};
-use crate::wasm::state::State;
+use crate::state::State;
 
 /// How long a program may work on a request whose client has gone before the answer began: long enough to finish
 /// what it has begun, short enough that programs which never answer do not fill the server.

@@ -1,6 +1,6 @@
 //! WebAssembly: images become programs, programs run as containers.
 //!
-//! Invariant: `wasmtime` is named nowhere outside this module, and a guest's failure is an [`Outcome`], never an `Err`.
+//! Invariant: `wasmtime` is named nowhere outside this crate, and a guest's failure is an [`Outcome`], never an `Err`.
 //! It knows nothing of pods: who starts a container says where its directories, its output and its network are.
 //!
 //! Reading order: what is asked ([`Launch`]) and answered ([`Outcome`]); how an image becomes a [`Program`];

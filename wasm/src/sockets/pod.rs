@@ -10,10 +10,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::wasm::launch::Launch;
+use crate::launch::Launch;
 
 /// What all instances of a container share of the network.
-pub(in crate::wasm) struct Pod {
+pub(crate) struct Pod {
     attachment: Arc<dyn Attachment>,
     resolver: Arc<dyn Resolver>,
     namespace: String,
@@ -40,7 +40,7 @@ impl Drop for InFlight {
 
 impl Pod {
     /// The network of the container that `launch` describes, which stops accepting with `stopping`.
-    pub(in crate::wasm) fn new(launch: &Launch, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(launch: &Launch, stopping: CancellationToken) -> Self {
         Self {
             attachment: launch.attachment.clone(),
             resolver: launch.resolver.clone(),
@@ -50,12 +50,12 @@ impl Pod {
         }
     }
 
-    pub(in crate::wasm) fn attachment(&self) -> &dyn Attachment {
+    pub(crate) fn attachment(&self) -> &dyn Attachment {
         &*self.attachment
     }
 
     /// Waits until the container is told to stop and no accepted connection is open.
-    pub(in crate::wasm) async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.stopping.cancelled().await;
         loop {
             // Enabled before the look, so that a connection that closes between the two is not missed.
@@ -84,7 +84,7 @@ impl Pod {
     }
 
     /// The addresses of a name, or the address that the text is.
-    pub(in crate::wasm) async fn look_up(&self, name: &str) -> Vec<IpAddr> {
+    pub(crate) async fn look_up(&self, name: &str) -> Vec<IpAddr> {
         match name.parse() {
             Ok(ip) => vec![ip],
             // The one name that a pod has of itself, as every `/etc/hosts` has it.
@@ -100,7 +100,7 @@ impl Pod {
     }
 
     /// Connects to a real address, from the pod's own where that is possible.
-    pub(in crate::wasm) async fn dial(&self, real: SocketAddr) -> io::Result<TcpStream> {
+    pub(crate) async fn dial(&self, real: SocketAddr) -> io::Result<TcpStream> {
         let socket = if real.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(source) = self.source_for(real) {
             // The pod's address may not be one of this machine; then the machine's own is the source.

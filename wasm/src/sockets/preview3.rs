@@ -12,7 +12,7 @@ use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
 use wasmtime_wasi::sockets::{TcpSocket, UdpSocket, WasiSockets, WasiSocketsCtxView, WasiSocketsView};
 
 use super::{PodSockets, PodSocketsData, forward};
-use crate::wasm::state::State;
+use crate::state::State;
 
 type Tcp = Resource<TcpSocket>;
 type Udp = Resource<UdpSocket>;
