@@ -40,7 +40,7 @@ use images::ImageStore;
 use kubelet::Kubelet;
 use logs::{Logs, Rotation};
 use node::{Keeper, Machine};
-use pods::{Records, Shared};
+use pods::{Inboxes, Records, Shared};
 use sources::Sources;
 
 pub use node::MachineError;
@@ -164,6 +164,7 @@ impl Node {
             speaker: speaker.clone(),
             pods_dir,
             records: Records::default(),
+            inboxes: Inboxes::default(),
         };
         let keeper = Keeper {
             client,

@@ -22,6 +22,7 @@ mod message;
 mod plan;
 mod qos;
 mod status;
+mod stop;
 
 #[cfg(test)]
 mod tests;
@@ -39,20 +40,14 @@ pub use status::{Surroundings, is_own_condition, status};
 
 use backoff::after;
 use container::{Container, Halt, State};
-
-/// Why a pod stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    Deleted,
-    DeadlineExceeded,
-}
+use stop::{Abort, Why};
 
 /// How a finished pod counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
     Succeeded,
     Failed,
-    DeadlineExceeded,
+    Aborted(Abort),
 }
 
 /// Where a pod is on its way.
@@ -183,6 +178,9 @@ impl Lifecycle {
             }
             Event::Tick => {}
             Event::Delete { grace } => self.delete(after(now, grace), now, effects),
+            Event::Evict { reason, message, grace } => {
+                self.evict(Abort { reason, message, disrupted: true }, after(now, grace), now, effects);
+            }
             Event::Vanished => self.delete(now, now, effects),
         }
     }
@@ -320,54 +318,10 @@ impl Lifecycle {
         }
     }
 
-    fn delete(&mut self, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
-        match self.stage {
-            Stage::Gone => {}
-            Stage::Finished { .. } => {
-                self.stage = Stage::Gone;
-                effects.push(Effect::Remove);
-            }
-            Stage::Refused
-            | Stage::Preparing { .. }
-            | Stage::Initializing
-            | Stage::Running
-            | Stage::Stopping { .. } => self.stop(Why::Deleted, kill_at, now, effects),
-        }
-    }
-
-    /// Every container is asked to stop, and killed at `kill_at` if it still runs.
-    fn stop(&mut self, why: Why, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.stage = Stage::Stopping { why };
-        for (i, (c, plan)) in self.containers.iter_mut().zip(&self.plan.containers).enumerate() {
-            let slot = Slot(i);
-            match &mut c.state {
-                State::Idle | State::Ended(_) => {}
-                State::Starting { run, .. } => {
-                    effects.push(Effect::Kill { slot, run: *run });
-                    c.abandon();
-                }
-                State::Held { .. } | State::BackingOff { .. } => c.abandon(),
-                State::Running { run, halt, .. } => match halt {
-                    Halt::No => {
-                        *halt = Halt::Draining { kill_at };
-                        let message = format!("Stopping container {}", plan.name);
-                        effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
-                        if kill_at > now {
-                            effects.push(Effect::Stop { slot, run: *run });
-                        }
-                    }
-                    Halt::Draining { kill_at: before } => *before = kill_at.min(*before),
-                    Halt::Killed => {}
-                },
-            }
-        }
-    }
-
     /// What follows from the state and the time alone.
     fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.is_active() && self.deadline().is_some_and(|d| d <= now) {
-            let kill_at = after(now, self.plan.grace);
-            self.stop(Why::DeadlineExceeded, kill_at, now, effects);
+            self.exceed_deadline(now, effects);
         }
         for (i, c) in self.containers.iter_mut().enumerate() {
             if let Some(run) = c.kill_if_due(now) {
@@ -386,7 +340,7 @@ impl Lifecycle {
             }
             Stage::Running => self.run(now, effects),
             Stage::Stopping { why } => {
-                let why = *why;
+                let why = why.clone();
                 self.settle(why, effects);
             }
             Stage::Refused | Stage::Initializing | Stage::Finished { .. } | Stage::Gone => {}
@@ -418,19 +372,6 @@ impl Lifecycle {
         let mut main = self.containers.iter().skip(self.plan.inits);
         if main.all(|c| matches!(c.state, State::Ended(_))) {
             self.stage = Stage::Finished { verdict: self.verdict() };
-        }
-    }
-
-    fn settle(&mut self, why: Why, effects: &mut Vec<Effect>) {
-        if self.containers.iter().any(|c| matches!(c.state, State::Running { .. })) {
-            return;
-        }
-        match why {
-            Why::DeadlineExceeded => self.stage = Stage::Finished { verdict: Verdict::DeadlineExceeded },
-            Why::Deleted => {
-                self.stage = Stage::Gone;
-                effects.push(Effect::Remove);
-            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: a uid has at most one worker, which lives until the object is gone from the API, so that late news of a
 //! pod never makes a second one.
 
+mod inboxes;
 mod launch;
 mod left_out;
 mod prepare;
@@ -34,6 +35,7 @@ use crate::sources::Sources;
 use crate::speak::Speaker;
 use coracle_wasm::Wasm;
 
+pub(crate) use inboxes::Inboxes;
 pub(crate) use records::Records;
 
 /// What all workers share.
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) speaker: Speaker,
     pub(crate) pods_dir: PathBuf,
     pub(crate) records: Records,
+    pub(crate) inboxes: Inboxes,
 }
 
 /// What a worker is told of its pod.
@@ -152,7 +155,8 @@ impl Pods {
             name = pod.metadata.name.as_deref().unwrap_or_default(),
         );
         let work = async move {
-            worker::Worker::new(shared, pod, news).run(stop).await;
+            worker::Worker::new(Arc::clone(&shared), pod, news).run(stop).await;
+            shared.inboxes.close(&uid);
             uid
         };
         self.tasks.spawn(work.instrument(span));

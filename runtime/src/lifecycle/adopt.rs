@@ -26,10 +26,10 @@ impl Lifecycle {
                 *container = adopted(before, &restarts, now);
             }
         }
-        let verdict = match (status.phase.as_deref(), status.reason.as_deref()) {
-            (Some("Succeeded"), _) => Some(Verdict::Succeeded),
-            (Some("Failed"), Some("DeadlineExceeded")) => Some(Verdict::DeadlineExceeded),
-            (Some("Failed"), _) => Some(Verdict::Failed),
+        // The words of a failure, and the condition that goes with it, are in the status and stay there.
+        let verdict = match status.phase.as_deref() {
+            Some("Succeeded") => Some(Verdict::Succeeded),
+            Some("Failed") => Some(Verdict::Failed),
             _ => None,
         };
         match verdict {

@@ -83,6 +83,15 @@ pub enum Event {
         /// How long it may take to stop.
         grace: Duration,
     },
+    /// The node needs what the pod takes, or the pod takes more than it may: it stops and has failed.
+    Evict {
+        /// One word, as in `status.reason`: `Evicted`.
+        reason: &'static str,
+        /// A sentence, as in `status.message`.
+        message: String,
+        /// How long it may take to stop.
+        grace: Duration,
+    },
     /// The object is gone from the API, whatever still runs.
     Vanished,
 }

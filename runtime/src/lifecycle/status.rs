@@ -67,11 +67,10 @@ fn kept_ip(life: &Lifecycle, before: &PodStatus) -> Option<String> {
 }
 
 fn verdict_words(life: &Lifecycle, before: &PodStatus) -> (Option<String>, Option<String>) {
-    match life.stage {
-        Stage::Finished { verdict: Verdict::DeadlineExceeded } => (
-            Some("DeadlineExceeded".to_owned()),
-            Some("Pod was active on the node longer than the specified deadline".to_owned()),
-        ),
+    match &life.stage {
+        Stage::Finished { verdict: Verdict::Aborted(abort) } => {
+            (Some(abort.reason.to_owned()), Some(abort.message.clone()))
+        }
         Stage::Refused => (Some("Unsupported".to_owned()), life.plan.refusal.clone()),
         Stage::Finished { .. } | Stage::Gone => (before.reason.clone(), before.message.clone()),
         Stage::Preparing { .. } | Stage::Initializing | Stage::Running | Stage::Stopping { .. } => (None, None),
@@ -83,7 +82,7 @@ fn phase(life: &Lifecycle) -> &'static str {
     match life.stage {
         Stage::Refused | Stage::Preparing { .. } => "Pending",
         Stage::Finished { verdict: Verdict::Succeeded } => "Succeeded",
-        Stage::Finished { verdict: Verdict::Failed | Verdict::DeadlineExceeded } => "Failed",
+        Stage::Finished { verdict: Verdict::Failed | Verdict::Aborted(_) } => "Failed",
         Stage::Initializing => "Pending",
         Stage::Running => running_phase(life),
         Stage::Stopping { .. } => {

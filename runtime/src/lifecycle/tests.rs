@@ -272,6 +272,42 @@ fn what_does_not_stop_is_killed_after_the_grace_period() {
 }
 
 #[test]
+fn an_evicted_pod_stops_fails_and_says_why() {
+    let evict = |grace| Event::Evict { reason: "Evicted", message: "too much".to_owned(), grace };
+    check(
+        plan(RestartPolicy::Always, 0, 1),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (5, evict(Duration::from_secs(9))),
+            (6, evict(Duration::from_secs(1))),
+            (7, Event::Tick),
+            (7, ended(0, 1, 137)),
+            (8, evict(Duration::ZERO)),
+            (9, Event::Delete { grace: Duration::from_secs(30) }),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running+×0] → 
+            5s Running [running+×0] → say Evicted, say Killing, stop 0.1
+            6s Running [running+×0] → 
+            7s Running [running+×0] → kill 0.1
+            7s Failed [Error/137×0] → 
+            8s Failed [Error/137×0] → 
+            9s Failed [Error/137×0] → remove
+        "#]],
+    );
+    let life = Lifecycle::new(plan(RestartPolicy::Always, 0, 1), at(0));
+    let life = life.step(evict(Duration::ZERO), at(1)).0;
+    let status = shown(&life);
+    assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("Evicted"), Some("too much")));
+    let target = status.conditions.unwrap().into_iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
+    assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+}
+
+#[test]
 fn a_pod_that_ran_before_the_process_died_counts_a_restart() {
     let mut life = Lifecycle::new(plan(RestartPolicy::Always, 0, 1), at(0));
     for event in [Event::Tick, Event::Prepared { ip: IP }, started(0, 1)] {
@@ -314,6 +350,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::RetryPrepare),
         4 => Just(Event::Tick),
         1 => (0..40_u64).prop_map(|s| Event::Delete { grace: Duration::from_secs(s) }),
+        1 => (0..40_u64).prop_map(|s| Event::Evict { reason: "Evicted", message: String::new(), grace: Duration::from_secs(s) }),
         1 => Just(Event::Vanished),
     ]
 }

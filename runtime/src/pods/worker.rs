@@ -99,6 +99,7 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>, pod: Arc<Pod>, news: watch::Receiver<News>) -> Self {
         let (reports, inbox) = mpsc::channel(REPORTS_MAX);
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        shared.inboxes.open(uid, reports.clone());
         let refers = !references(&pod).is_empty();
         Self {
             images: shared.images.arrivals(),

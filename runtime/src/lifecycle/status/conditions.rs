@@ -13,6 +13,9 @@ use super::containers::is_ready;
 /// The conditions that are ours to set.
 const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
 
+/// What a pod bears that somebody else than its owner ended. Others set it too, so it is not ours alone.
+const DISRUPTION: &str = "DisruptionTarget";
+
 /// Whether the condition of this type is the node's to set; the others belong to whoever wrote them.
 #[must_use]
 pub fn is_own_condition(type_: &str) -> bool {
@@ -43,7 +46,28 @@ pub(super) fn conditions(life: &Lifecycle, around: Surroundings<'_>, now: Timest
         })
         .collect();
     all.extend(before.iter().filter(|c| !is_own_condition(&c.type_)).cloned());
+    if let Stage::Finished { verdict: Verdict::Aborted(abort) } = &life.stage
+        && abort.disrupted
+    {
+        let old = before.iter().find(|c| c.type_ == DISRUPTION);
+        all.retain(|c| c.type_ != DISRUPTION);
+        all.push(disrupted(&abort.message, old, around.generation, now));
+    }
     all
+}
+
+/// The node's own disruption of a pod: who retries failed pods looks for it.
+fn disrupted(message: &str, old: Option<&PodCondition>, generation: Option<i64>, now: Timestamp) -> PodCondition {
+    let unchanged = old.filter(|o| o.status == "True").and_then(|o| o.last_transition_time.clone());
+    PodCondition {
+        type_: DISRUPTION.to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(message.to_owned()),
+        observed_generation: generation,
+        last_transition_time: Some(unchanged.unwrap_or(Time(whole_seconds(now)))),
+        last_probe_time: None,
+    }
 }
 
 fn condition(
@@ -95,7 +119,7 @@ fn initialized(life: &Lifecycle) -> Result<(), No> {
 fn containers_ready(life: &Lifecycle) -> Result<(), No> {
     match life.stage {
         Stage::Finished { verdict: Verdict::Succeeded } => Err(No { reason: "PodCompleted", message: None }),
-        Stage::Finished { verdict: Verdict::Failed | Verdict::DeadlineExceeded } => {
+        Stage::Finished { verdict: Verdict::Failed | Verdict::Aborted(_) } => {
             Err(No { reason: "PodFailed", message: None })
         }
         Stage::Refused
