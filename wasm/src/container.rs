@@ -24,6 +24,7 @@ use super::program::{Pre, Program};
 use super::serve::{Front, Parts, Server};
 use super::sockets::Pod;
 use super::state::Template;
+use super::traffic::{Counters, Traffic};
 use super::{HttpBounds, command};
 
 /// Why a container cannot start. The guest has not run.
@@ -62,6 +63,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Bytes of linear memory now.
     pub memory_bytes: u64,
+    /// What went in and out.
+    pub traffic: Traffic,
 }
 
 /// The reins of a container: for those who end or measure it while its owner waits for the outcome.
@@ -72,6 +75,7 @@ pub struct Control {
     kill: CancellationToken,
     cpu: Arc<Cpu>,
     memory: Arc<Memory>,
+    counters: Arc<Counters>,
 }
 
 impl Control {
@@ -89,7 +93,7 @@ impl Control {
     /// What it has used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage { cpu: self.cpu.used(), memory_bytes: self.memory.used() }
+        Usage { cpu: self.cpu.used(), memory_bytes: self.memory.used(), traffic: self.counters.traffic() }
     }
 }
 
@@ -151,13 +155,14 @@ pub(super) async fn start(
         kill: host.ended().child_token(),
         cpu: Arc::new(Cpu::new(launch.cpu_limit)),
         memory: Arc::new(Memory::new(launch.memory_limit)),
+        counters: Arc::default(),
     };
     if control.kill.is_cancelled() {
         return Err(StartError::ShuttingDown);
     }
     let port = launch.http_port;
     let attachment = launch.attachment.clone();
-    let pod = Pod::new(&launch, control.stop.clone());
+    let pod = Pod::new(&launch, control.stop.clone(), control.counters.clone());
     let template = Arc::new(Template::new(launch, control.memory.clone(), Arc::new(pod)));
     template.check_directories().map_err(|(guest_path, source)| StartError::Directory { guest_path, source })?;
 

@@ -18,6 +18,7 @@ mod host;
 mod memory;
 mod meter;
 mod ticker;
+mod traffic;
 
 mod outbound;
 mod sockets;
@@ -42,6 +43,7 @@ pub use container::{Control, Running, StartError, Usage};
 pub use launch::{Access, Directory, Launch, Sink};
 pub use outcome::Outcome;
 pub use program::{LoadError, Program, Shape};
+pub use traffic::{Requests, Traffic};
 
 /// What the module needs to know of its surroundings.
 #[derive(Debug, Clone)]

@@ -31,6 +31,7 @@ use wasmtime_wasi_http::p3::bindings::http::types as http03;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::sockets::Pod;
+use super::traffic::Counted;
 
 /// How long each step may take when the guest sets no limit: what wasmtime has, so that guests meet nothing new.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
@@ -82,6 +83,7 @@ async fn send(pod: &Pod, request: Request<WasiBody>, options: RequestOptions) ->
     let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
     let limit = options.connect_timeout.unwrap_or(STEP_TIMEOUT);
     let stream = within(limit, connect(pod, &host, port)).await?;
+    let stream = Counted::new(stream, pod.counters().clone());
     if secure {
         let stream = within(limit, secured(stream, &host)).await?;
         exchange(stream, request, options).await
@@ -126,7 +128,10 @@ fn connect_failure(error: &io::Error) -> Error {
     }
 }
 
-async fn secured(stream: TcpStream, host: &str) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Error> {
+async fn secured<S>(stream: S, host: &str) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     static TLS: OnceLock<Option<TlsConnector>> = OnceLock::new();
     let connector = TLS.get_or_init(connector).as_ref().ok_or(Error::ConfigurationError)?;
     let name = ServerName::try_from(host.to_owned())?;

@@ -30,6 +30,7 @@ use super::host::Host;
 use super::meter::{Cpu, Metered};
 use super::outcome::Outcome;
 use super::state::{State, Template};
+use super::traffic::{Counters, Held};
 pub(super) use front::Front;
 
 /// What an instance answers.
@@ -40,7 +41,13 @@ struct Job {
     request: Request<Incoming>,
     reply: oneshot::Sender<wasmtime::Result<Response>>,
     /// The request is under way as long as this lives.
-    admitted: OwnedSemaphorePermit,
+    admitted: Admitted,
+}
+
+/// A request that an instance may work on.
+struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    _in_flight: Held,
 }
 
 /// Why there is no answer of the guest.
@@ -159,13 +166,22 @@ impl Server {
         }
     }
 
+    /// Where the container's traffic is counted.
+    fn counters(&self) -> &Arc<Counters> {
+        self.template.pod().counters()
+    }
+
     /// Lets a request in, or has it wait, or turns it away.
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        if let Ok(permit) = self.admission.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        let _waiting = Waiting::enter(&self.waiting, self.bounds.queue).ok_or(Refusal::Busy)?;
-        self.admission.clone().acquire_owned().await.map_err(|_| Refusal::Unavailable)
+    async fn admit(&self) -> Result<Admitted, Refusal> {
+        let permit = match self.admission.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _place = Waiting::enter(&self.waiting, self.bounds.queue).ok_or(Refusal::Busy)?;
+                let _waiting = self.counters().waiting();
+                self.admission.clone().acquire_owned().await.map_err(|_| Refusal::Unavailable)?
+            }
+        };
+        Ok(Admitted { _permit: permit, _in_flight: self.counters().in_flight() })
     }
 
     fn pop_idle(&self) -> Option<oneshot::Sender<Job>> {

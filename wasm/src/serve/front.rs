@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{Refusal, Response, Server};
+use crate::traffic::Counted;
 
 /// Takes the connections of one container.
 pub(crate) struct Front(Arc<Server>);
@@ -61,7 +62,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Aside {
 }
 
 async fn converse(server: Arc<Server>, connection: Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = registered(connection.stream)?;
+    let stream = Counted::new(registered(connection.stream)?, server.counters().clone());
     let host = HeaderValue::try_from(connection.local.to_string())?;
     let service = service_fn(|mut request: Request<Incoming>| {
         if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
@@ -69,7 +70,17 @@ async fn converse(server: Arc<Server>, connection: Connection) -> Result<(), Box
             request.headers_mut().insert(HOST, host.clone());
         }
         let server = server.clone();
-        async move { Ok::<_, std::convert::Infallible>(server.answer(request).await.unwrap_or_else(refused)) }
+        async move {
+            server.counters().asked();
+            let response = server.answer(request).await.unwrap_or_else(|refusal| {
+                if matches!(refusal, Refusal::Busy | Refusal::Unavailable) {
+                    server.counters().refused();
+                }
+                refused(refusal)
+            });
+            server.counters().answered(response.status());
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(Aside(server.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(server.bounds.header_read);

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::remains::Remains;
-use super::{Job, Response, Server};
+use super::{Admitted, Job, Response, Server};
 use crate::state::State;
 
 /// How long a program may work on a request whose client has gone before the answer began: long enough to finish
@@ -62,7 +62,7 @@ fn complain(server: &Server, error: &wasmtime::Error) {
 }
 
 /// Answers one request, its body included. What comes back is the request's admission.
-async fn answer(store: &mut Store<State>, proxy: &Proxy, job: Job) -> wasmtime::Result<OwnedSemaphorePermit> {
+async fn answer(store: &mut Store<State>, proxy: &Proxy, job: Job) -> wasmtime::Result<Admitted> {
     let Job { request, reply, admitted } = job;
     match proxy {
         Proxy::P2(guest) => {
@@ -118,7 +118,7 @@ async fn abandoned(reply: &Reply) {
 }
 
 /// Waits for the next request among the idle, unless none comes in time.
-async fn next(server: &Server, admitted: OwnedSemaphorePermit) -> Option<Job> {
+async fn next(server: &Server, admitted: Admitted) -> Option<Job> {
     let (offer, mut taken) = oneshot::channel();
     server.idle.lock().unwrap_or_else(PoisonError::into_inner).push(offer);
     // Only now may the next request come in: it finds this instance.

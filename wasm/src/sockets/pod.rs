@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::launch::Launch;
+use crate::traffic::Counters;
 
 /// What all instances of a container share of the network.
 pub(crate) struct Pod {
@@ -19,6 +20,7 @@ pub(crate) struct Pod {
     namespace: String,
     stopping: CancellationToken,
     connections: Arc<Connections>,
+    counters: Arc<Counters>,
 }
 
 /// The connections that guests of the container have accepted and not closed.
@@ -40,18 +42,24 @@ impl Drop for InFlight {
 
 impl Pod {
     /// The network of the container that `launch` describes, which stops accepting with `stopping`.
-    pub(crate) fn new(launch: &Launch, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(launch: &Launch, stopping: CancellationToken, counters: Arc<Counters>) -> Self {
         Self {
             attachment: launch.attachment.clone(),
             resolver: launch.resolver.clone(),
             namespace: launch.namespace.clone(),
             stopping,
             connections: Arc::default(),
+            counters,
         }
     }
 
     pub(crate) fn attachment(&self) -> &dyn Attachment {
         &*self.attachment
+    }
+
+    /// Where the traffic of the container is counted.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Waits until the container is told to stop and no accepted connection is open.

@@ -169,6 +169,25 @@ async fn a_request_in_flight_outlives_a_stop_but_not_a_kill() {
 }
 
 #[tokio::test]
+async fn requests_and_bytes_are_counted() {
+    let node = Node::with(|config| (config.http.instances, config.http.queue) = (1, 0));
+    let running = node.start(server(), |_| {}).await;
+    assert_eq!(running.usage().traffic, Traffic::default());
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    assert_eq!(client.get("/").await.0, 200);
+    assert_eq!(client.get("/trap").await.0, 500);
+    let mut stuck = Client::connect(node.loopback.real(80).unwrap()).await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { stuck.get("/spin").await });
+    until(|| running.usage().traffic.requests.in_flight == 1).await;
+    assert_eq!(client.get("/").await.0, 503);
+    let traffic = running.usage().traffic;
+    let requests = Requests { total: 4, by_class: [0, 1, 0, 0, 2], refused: 1, in_flight: 1, ..Requests::default() };
+    assert_eq!(traffic.requests, requests);
+    assert!(traffic.received_bytes > 0 && traffic.sent_bytes > 0);
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_told_at_the_start() {
     let node = Node::new();
     let _running = node.start(server(), |_| {}).await;
