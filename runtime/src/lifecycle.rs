@@ -42,6 +42,9 @@ use backoff::after;
 use container::{Container, Halt, State};
 use stop::{Abort, Why};
 
+/// Stands for the exit code of a container that was stopped because it failed a probe: any that is not zero.
+const FAILED: i32 = 1;
+
 /// How a finished pod counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
@@ -162,6 +165,7 @@ impl Lifecycle {
             }
             Event::PrepareFailed { message } => self.prepare_failed(message, now, effects),
             Event::Started { slot, run, id, image_id } => self.started(slot, run, (id, image_id), now, effects),
+            Event::Hooked { slot, run, succeeded } => self.hooked(slot, run, succeeded, now, effects),
             Event::StartFailed { slot, run, problem } => self.start_failed(slot, run, problem, now, effects),
             Event::Ended { slot, run, end } => self.ended(slot, run, end, now, effects),
             Event::Probed { slot, run, probe, healthy } => self.probed((slot, run), probe, healthy, now, effects),
@@ -208,14 +212,16 @@ impl Lifecycle {
         effects: &mut Vec<Effect>,
     ) {
         let active = self.is_active();
-        let probes = self.plan.containers.get(slot.0).map(|p| p.probes).unwrap_or_default();
+        let (probes, hook) = self.plan.containers.get(slot.0).map(|p| (p.probes, p.post_start)).unwrap_or_default();
         match self.container(slot) {
             Some(c) if active && c.is_starting(run) => {
                 c.state = State::Running {
                     run,
                     since: now,
-                    started: !probes.startup,
-                    ready: !probes.startup && !probes.readiness,
+                    hooked: !hook,
+                    failed: false,
+                    started: !hook && !probes.startup,
+                    ready: !hook && !probes.startup && !probes.readiness,
                     halt: Halt::No,
                 };
                 c.id = Some(id);
@@ -224,6 +230,28 @@ impl Lifecycle {
             Some(c) if c.is_running(run) => {}
             _ => effects.push(Effect::Kill { slot, run }),
         }
+    }
+
+    /// The postStart hook is done: the container counts as running from now on, or is restarted.
+    fn hooked(&mut self, slot: Slot, run: Run, succeeded: bool, now: Timestamp, effects: &mut Vec<Effect>) {
+        let probes = self.plan.containers.get(slot.0).map(|p| p.probes).unwrap_or_default();
+        let kill_at = after(now, self.plan.grace);
+        let Some(c) = self.container(slot).filter(|c| c.is_running(run)) else { return };
+        let State::Running { hooked, failed, started, ready, halt, .. } = &mut c.state else { return };
+        if *halt != Halt::No {
+            return;
+        }
+        if succeeded {
+            *hooked = true;
+            *started = !probes.startup;
+            *ready = *started && !probes.readiness;
+            return;
+        }
+        *failed = true;
+        *halt = Halt::Draining { kill_at };
+        let message = "FailedPostStartHook".to_owned();
+        effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
+        effects.push(Effect::Stop { slot, run });
     }
 
     fn start_failed(&mut self, slot: Slot, run: Run, problem: Problem, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -239,7 +267,8 @@ impl Lifecycle {
 
     fn ended(&mut self, slot: Slot, run: Run, end: End, now: Timestamp, effects: &mut Vec<Effect>) {
         let stopping = !self.is_active();
-        let restart = !stopping && self.plan.restarts(slot, end.code);
+        let failed = self.containers.get(slot.0).is_some_and(Container::has_failed);
+        let restart = !stopping && self.plan.restarts(slot, if failed { FAILED } else { end.code });
         let name = self.plan.containers.get(slot.0).map(|p| p.name.as_str()).unwrap_or_default();
         let Some(c) = self.containers.get_mut(slot.0).filter(|c| c.is_starting(run) || c.is_running(run)) else {
             return;
@@ -272,11 +301,17 @@ impl Lifecycle {
     ) {
         let plan = self.plan.containers.get(slot.0);
         let (name, probes) = plan.map(|p| (p.name.clone(), p.probes)).unwrap_or_default();
-        let kill_at = after(now, self.plan.grace);
-        let Some(State::Running { run, started, ready, halt, .. }) = self.container(slot).map(|c| &mut c.state) else {
-            return;
+        let grace = match probe {
+            Probe::Startup => probes.startup_grace,
+            Probe::Liveness => probes.liveness_grace,
+            Probe::Readiness => None,
         };
-        if *run != wanted || *halt != Halt::No {
+        let kill_at = after(now, grace.unwrap_or(self.plan.grace));
+        let again = if self.plan.restarts(slot, FAILED) { ", will be restarted" } else { "" };
+        let state = self.container(slot).map(|c| &mut c.state);
+        let Some(State::Running { run, failed, started, ready, halt, .. }) = state else { return };
+        // A container that drains may still become unready, as one does that answers no longer.
+        if *run != wanted || (*halt != Halt::No && probe != Probe::Readiness) {
             return;
         }
         match (probe, healthy) {
@@ -287,8 +322,9 @@ impl Lifecycle {
             (Probe::Readiness, healthy) => *ready = healthy && *started,
             (Probe::Liveness, true) => {}
             (Probe::Startup | Probe::Liveness, false) => {
+                *failed = true;
                 *halt = Halt::Draining { kill_at };
-                let message = format!("Container {name} failed {} probe, will be restarted", probe.as_str());
+                let message = format!("Container {name} failed {} probe{again}", probe.as_str());
                 effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
                 effects.push(Effect::Stop { slot, run: wanted });
             }

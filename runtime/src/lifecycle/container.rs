@@ -180,6 +180,10 @@ pub(super) enum State {
     Running {
         run: Run,
         since: Timestamp,
+        /// Its postStart hook is done: until then it does not count as running.
+        hooked: bool,
+        /// A probe or its hook failed, so that it is restarted however it ends.
+        failed: bool,
         started: bool,
         ready: bool,
         halt: Halt,
@@ -210,6 +214,11 @@ impl Container {
 
     pub(super) fn is_running(&self, wanted: Run) -> bool {
         matches!(self.state, State::Running { run, .. } if run == wanted)
+    }
+
+    /// Whether it runs, but is to end because a probe or its hook failed.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state, State::Running { failed: true, .. })
     }
 
     /// When something is due without anything happening.

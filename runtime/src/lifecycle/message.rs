@@ -33,6 +33,15 @@ pub enum Event {
         /// The image it runs, as in `imageID`.
         image_id: String,
     },
+    /// What was to be done right after the start of a container is done.
+    Hooked {
+        /// Which container.
+        slot: Slot,
+        /// Which of its runs.
+        run: Run,
+        /// Whether it could be done.
+        succeeded: bool,
+    },
     /// A container could not be started.
     StartFailed {
         /// Which container.

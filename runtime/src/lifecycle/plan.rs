@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coracle_api::limits::POD_GRACE_PERIOD;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
 
 use super::container::Slot;
 
@@ -25,6 +25,10 @@ pub struct Probes {
     pub startup: bool,
     /// It is ready only while this succeeds.
     pub readiness: bool,
+    /// How long the container may take to stop when its startup probe failed, if that probe says so.
+    pub startup_grace: Option<Duration>,
+    /// The same for the liveness probe.
+    pub liveness_grace: Option<Duration>,
 }
 
 /// A container, as far as its life goes.
@@ -36,6 +40,8 @@ pub struct ContainerPlan {
     pub image: String,
     /// Its probes.
     pub probes: Probes,
+    /// Whether something is to be done right after its start, before it counts as running.
+    pub post_start: bool,
 }
 
 /// A pod, as far as its life goes.
@@ -107,8 +113,18 @@ fn container(c: &Container) -> ContainerPlan {
     ContainerPlan {
         name: c.name.clone(),
         image: c.image.clone().unwrap_or_default(),
-        probes: Probes { startup: c.startup_probe.is_some(), readiness: c.readiness_probe.is_some() },
+        probes: Probes {
+            startup: c.startup_probe.is_some(),
+            readiness: c.readiness_probe.is_some(),
+            startup_grace: c.startup_probe.as_ref().and_then(grace),
+            liveness_grace: c.liveness_probe.as_ref().and_then(grace),
+        },
+        post_start: c.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some()),
     }
+}
+
+fn grace(probe: &Probe) -> Option<Duration> {
+    probe.termination_grace_period_seconds.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs)
 }
 
 /// What would change a pod's meaning if it were left out.

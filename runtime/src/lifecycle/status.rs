@@ -102,7 +102,8 @@ fn main(life: &Lifecycle) -> impl Iterator<Item = &Container> {
 
 /// Whether the container runs or has ever run.
 fn has_run(c: &Container) -> bool {
-    matches!(c.state, State::Running { .. } | State::Ended(_) | State::BackingOff { .. }) || c.last.is_some()
+    matches!(c.state, State::Running { hooked: true, .. } | State::Ended(_) | State::BackingOff { .. })
+        || c.last.is_some()
 }
 
 fn running_phase(life: &Lifecycle) -> &'static str {

@@ -13,7 +13,12 @@ use super::*;
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
 
 fn plan(restart: RestartPolicy, inits: usize, main: usize) -> Plan {
-    let container = |i| ContainerPlan { name: format!("c{i}"), image: "hello:1".to_owned(), probes: Probes::default() };
+    let container = |i| ContainerPlan {
+        name: format!("c{i}"),
+        image: "hello:1".to_owned(),
+        probes: Probes::default(),
+        post_start: false,
+    };
     Plan {
         namespace: "default".to_owned(),
         name: "p".to_owned(),
@@ -244,6 +249,113 @@ fn another_image_restarts_what_runs_and_retries_what_could_not_start() {
     );
 }
 
+/// One container whose probes or postStart hook matter.
+fn probed_plan(restart: RestartPolicy, change: impl FnOnce(&mut ContainerPlan)) -> Plan {
+    let mut plan = plan(restart, 0, 1);
+    change(&mut plan.containers[0]);
+    plan
+}
+
+fn probed(probe: Probe, healthy: bool) -> Event {
+    Event::Probed { slot: Slot(0), run: Run(1), probe, healthy }
+}
+
+#[test]
+fn a_failed_liveness_probe_restarts_the_container_however_it_ends() {
+    let patience = Duration::from_secs(3);
+    check(
+        probed_plan(RestartPolicy::OnFailure, |c| c.probes.liveness_grace = Some(patience)),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (10, probed(Probe::Liveness, false)),
+            (12, Event::Tick),
+            (13, Event::Tick),
+            (13, ended(0, 1, 0)),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running+×0] → 
+            10s Running [running+×0] → say Killing, stop 0.1
+            12s Running [running+×0] → 
+            13s Running [running+×0] → kill 0.1
+            13s Running [ContainerCreating×1] → start 0.2
+        "#]],
+    );
+    check(
+        probed_plan(RestartPolicy::Never, |_| {}),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (10, probed(Probe::Liveness, false)),
+            (10, ended(0, 1, 143)),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running+×0] → 
+            10s Running [running+×0] → say Killing, stop 0.1
+            10s Failed [Error/143×0] → 
+        "#]],
+    );
+}
+
+#[test]
+fn a_container_that_drains_may_become_unready_but_is_not_killed_for_its_health() {
+    check(
+        probed_plan(RestartPolicy::Always, |c| c.probes.readiness = true),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (1, probed(Probe::Readiness, true)),
+            (5, Event::Delete { grace: Duration::from_secs(30) }),
+            (6, probed(Probe::Readiness, false)),
+            (7, probed(Probe::Liveness, false)),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Running [running×0] → 
+            1s Running [running+×0] → 
+            5s Running [running+×0] → say Killing, stop 0.1
+            6s Running [running×0] → 
+            7s Running [running×0] → 
+        "#]],
+    );
+}
+
+#[test]
+fn a_container_counts_as_running_when_its_post_start_hook_is_done() {
+    let hooked = |run, succeeded| Event::Hooked { slot: Slot(0), run: Run(run), succeeded };
+    check(
+        probed_plan(RestartPolicy::Always, |c| c.post_start = true),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (4, hooked(1, false)),
+            (5, ended(0, 1, 0)),
+            (5, started(0, 2)),
+            (9, hooked(2, true)),
+            (9, hooked(1, false)),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0] → start 0.1
+            0s Pending [ContainerCreating×0] → 
+            4s Pending [ContainerCreating×0] → say Killing, stop 0.1
+            5s Running [ContainerCreating×1] → start 0.2
+            5s Running [ContainerCreating×1] → 
+            9s Running [running+×1] → 
+            9s Running [running+×1] → 
+        "#]],
+    );
+}
+
 #[test]
 fn what_does_not_stop_is_killed_after_the_grace_period() {
     check(
@@ -345,6 +457,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => (slot(), run()).prop_map(move |(slot, run)| Event::StartFailed { slot, run, problem: problem.clone() }),
         6 => (0..3_usize, 1..4_u32, 0..2_i32).prop_map(|(s, r, c)| ended(s, r, c)),
         1 => (slot(), run(), any::<bool>()).prop_map(|(slot, run, healthy)| Event::Probed { slot, run, probe: Probe::Liveness, healthy }),
+        1 => (slot(), run(), any::<bool>()).prop_map(|(slot, run, succeeded)| Event::Hooked { slot, run, succeeded }),
         1 => slot().prop_map(|slot| Event::Retry { slot }),
         1 => (slot(), 0..2_u8).prop_map(|(slot, n)| Event::ImageChanged { slot, image: format!("i:{n}") }),
         1 => Just(Event::RetryPrepare),

@@ -107,6 +107,7 @@ impl Order {
                 let id = uuid::Uuid::new_v4().simple().to_string();
                 let event = Event::Started { slot: self.slot, run: self.run, id, image_id: image.id };
                 self.report(event).await;
+                self.report(Event::Hooked { slot: self.slot, run: self.run, succeeded: true }).await;
                 self.say(Kind::Normal, "Started", format!("Started container {}", self.container.name));
                 Ok(Started { running, shape, log })
             }

@@ -66,6 +66,7 @@ fn state(life: &Lifecycle, plan: &ContainerPlan, c: &Container) -> ContainerStat
                 life.plan.full_name()
             )),
         ),
+        State::Running { hooked: false, .. } => not_yet(life),
         State::Running { since, .. } => ContainerState {
             running: Some(ContainerStateRunning { started_at: Some(time(*since)) }),
             ..ContainerState::default()
