@@ -7,6 +7,7 @@
 
 mod pod;
 
+mod counted;
 mod lookup;
 mod preview3;
 mod tcp;
@@ -25,6 +26,7 @@ use wasmtime_wasi::p2::bindings::sockets::{tcp as tcp02, udp as udp02};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
 use super::state::State;
+use super::traffic::Held;
 use pod::InFlight;
 pub(super) use pod::Pod;
 
@@ -60,6 +62,8 @@ struct Open {
     peers: HashMap<SocketAddr, SocketAddr>,
     /// It was accepted: a stop waits for its end.
     _in_flight: Option<InFlight>,
+    /// It is connected.
+    _connection: Option<Held>,
 }
 
 impl Sockets {
@@ -136,6 +140,12 @@ impl PodSockets<'_> {
     fn shown(&self, number: u32, real: SocketAddr) -> SocketAddr {
         let known_as = self.sockets.open.get(&number).and_then(|open| open.peers.get(&real));
         known_as.copied().unwrap_or_else(|| self.sockets.pod.attachment().shown(real))
+    }
+
+    /// Counts the socket as a connection until it is dropped.
+    fn connected(&mut self, number: u32) {
+        let open = self.sockets.pod.counters().connected();
+        self.socket(number)._connection = Some(open);
     }
 
     fn forget(&mut self, number: u32) {

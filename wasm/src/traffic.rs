@@ -19,6 +19,10 @@ pub struct Traffic {
     pub received_bytes: u64,
     /// Bytes that went out by them.
     pub sent_bytes: u64,
+    /// TCP connections so far, of either direction.
+    pub connections: u64,
+    /// TCP connections that are open now.
+    pub connections_open: u64,
     /// The HTTP requests that it was asked, if it serves any.
     pub requests: Requests,
 }
@@ -44,6 +48,8 @@ pub struct Requests {
 pub(super) struct Counters {
     received: AtomicU64,
     sent: AtomicU64,
+    connections: AtomicU64,
+    connections_open: AtomicU64,
     total: AtomicU64,
     by_class: [AtomicU64; 5],
     refused: AtomicU64,
@@ -57,6 +63,8 @@ impl Counters {
         Traffic {
             received_bytes: read(&self.received),
             sent_bytes: read(&self.sent),
+            connections: read(&self.connections),
+            connections_open: read(&self.connections_open),
             requests: Requests {
                 total: read(&self.total),
                 by_class: self.by_class.each_ref().map(read),
@@ -75,6 +83,12 @@ impl Counters {
     /// Bytes went out.
     pub(super) fn sent(&self, bytes: usize) {
         add(&self.sent, bytes);
+    }
+
+    /// A connection was opened, and is open as long as what comes back lives.
+    pub(super) fn connected(self: &Arc<Self>) -> Held {
+        self.connections.fetch_add(1, Relaxed);
+        Held::new(self.clone(), |counters| &counters.connections_open)
     }
 
     /// A request came.
@@ -133,11 +147,12 @@ impl Drop for Held {
 pub(super) struct Counted<S> {
     stream: S,
     counters: Arc<Counters>,
+    _open: Held,
 }
 
 impl<S> Counted<S> {
     pub(super) fn new(stream: S, counters: Arc<Counters>) -> Self {
-        Self { stream, counters }
+        Self { stream, _open: counters.connected(), counters }
     }
 }
 

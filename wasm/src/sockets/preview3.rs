@@ -1,6 +1,7 @@
 //! `wasi:sockets` 0.3: the same rewriting as for 0.2, on its asynchronous interface.
 //!
-//! Connections that a 0.3 command accepted are not counted as in flight: its listener is a stream of wasmtime's own.
+//! Connections that a 0.3 command accepted are not counted as in flight, and bytes of its TCP streams not as traffic:
+//! both are streams of wasmtime's own.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -63,7 +64,10 @@ impl types::HostTcpSocketWithStore<State> for PodSocketsData {
     async fn connect(store: &Accessor<State, Self>, socket: Tcp, remote: types::IpSocketAddress) -> SocketResult<()> {
         let real = store.with(|mut access| access.get().connect03(socket.rep(), remote))?;
         let theirs = store.with_getter::<WasiSockets>(|state| state.sockets());
-        <WasiSockets as types::HostTcpSocketWithStore<State>>::connect(&theirs, socket, real).await
+        let number = socket.rep();
+        <WasiSockets as types::HostTcpSocketWithStore<State>>::connect(&theirs, socket, real).await?;
+        store.with(|mut access| access.get().connected(number));
+        Ok(())
     }
 
     async fn listen(mut store: Access<'_, State, Self>, socket: Tcp) -> SocketResult<StreamReader<Tcp>> {
@@ -150,7 +154,10 @@ impl types::HostUdpSocketWithStore<State> for PodSocketsData {
             None => None,
         };
         let theirs = store.with_getter::<WasiSockets>(|state| state.sockets());
-        <WasiSockets as types::HostUdpSocketWithStore<State>>::send(&theirs, socket, data, real).await
+        let length = data.len();
+        <WasiSockets as types::HostUdpSocketWithStore<State>>::send(&theirs, socket, data, real).await?;
+        store.with(|mut access| access.get().sockets.pod.counters().sent(length));
+        Ok(())
     }
 
     async fn receive(store: &Accessor<State, Self>, socket: Udp) -> SocketResult<(Vec<u8>, types::IpSocketAddress)> {
@@ -159,6 +166,7 @@ impl types::HostUdpSocketWithStore<State> for PodSocketsData {
         let (data, real) = <WasiSockets as types::HostUdpSocketWithStore<State>>::receive(&theirs, socket).await?;
         let sender = store.with(|mut access| {
             let mut view = access.get();
+            view.sockets.pod.counters().received(data.len());
             let sender = view.shown03(number, real);
             view.remember(number, real.into(), sender.into());
             sender

@@ -12,6 +12,7 @@ use wasmtime_wasi::p2::bindings::sockets::{tcp, tcp_create_socket};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, SocketError, SocketResult, TcpSocket};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
+use super::counted::{count_input, count_output};
 use super::{Open, PodSockets, forward};
 
 type Tcp = Resource<TcpSocket>;
@@ -34,6 +35,20 @@ impl PodSockets<'_> {
         let fresh = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, wanted)?;
         let fresh = self.inner.table.delete(fresh)?;
         *self.inner.table.get_mut(socket)? = fresh;
+        Ok(())
+    }
+
+    /// Counts the connection, and what its streams carry from now on.
+    fn count(
+        &mut self,
+        number: u32,
+        input: &Resource<DynInputStream>,
+        output: &Resource<DynOutputStream>,
+    ) -> SocketResult<()> {
+        let counters = self.sockets.pod.counters();
+        count_input(self.inner.table.get_mut(input)?, counters);
+        count_output(self.inner.table.get_mut(output)?, counters);
+        self.connected(number);
         Ok(())
     }
 
@@ -91,9 +106,17 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
             self.inner.table.delete(accepted)?;
             return Err(ErrorCode::WouldBlock.into());
         }
-        let in_flight = self.sockets.pod.in_flight();
-        self.sockets.open.insert(accepted.rep(), Open { _in_flight: Some(in_flight), ..Open::default() });
+        let in_flight = Some(self.sockets.pod.in_flight());
+        self.sockets.open.insert(accepted.rep(), Open { _in_flight: in_flight, ..Open::default() });
+        self.count(accepted.rep(), &input, &output)?;
         Ok((accepted, input, output))
+    }
+
+    fn finish_connect(&mut self, socket: Tcp) -> SocketResult<Streams> {
+        let number = socket.rep();
+        let (input, output) = tcp::HostTcpSocket::finish_connect(&mut self.inner, socket)?;
+        self.count(number, &input, &output)?;
+        Ok((input, output))
     }
 
     fn local_address(&mut self, socket: Tcp) -> SocketResult<IpSocketAddress> {
@@ -115,7 +138,6 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
 
     forward! { tcp::HostTcpSocket;
         fn finish_bind(&mut self, socket: Tcp) -> SocketResult<()>;
-        fn finish_connect(&mut self, socket: Tcp) -> SocketResult<Streams>;
         fn finish_listen(&mut self, socket: Tcp) -> SocketResult<()>;
         fn is_listening(&mut self, socket: Tcp) -> Result<bool>;
         fn address_family(&mut self, socket: Tcp) -> Result<IpAddressFamily>;

@@ -82,6 +82,7 @@ impl udp::HostIncomingDatagramStream for PodSockets<'_> {
     fn receive(&mut self, stream: Incoming, max: u64) -> SocketResult<Vec<IncomingDatagram>> {
         let number = self.socket_of(stream.rep());
         let mut datagrams = udp::HostIncomingDatagramStream::receive(&mut self.inner, stream, max)?;
+        self.sockets.pod.counters().received(datagrams.iter().map(|datagram| datagram.data.len()).sum());
         for datagram in &mut datagrams {
             let real = datagram.remote_address.into();
             let sender = self.shown(number, real);
@@ -110,7 +111,11 @@ impl udp::HostOutgoingDatagramStream for PodSockets<'_> {
                 datagram.remote_address = Some(self.send_target(number, remote.into())?.into());
             }
         }
-        udp::HostOutgoingDatagramStream::send(&mut self.inner, stream, datagrams)
+        let lengths: Vec<usize> = datagrams.iter().map(|datagram| datagram.data.len()).collect();
+        let sent = udp::HostOutgoingDatagramStream::send(&mut self.inner, stream, datagrams)?;
+        let sent_lengths = lengths.into_iter().take(usize::try_from(sent).unwrap_or(usize::MAX));
+        self.sockets.pod.counters().sent(sent_lengths.sum());
+        Ok(sent)
     }
 
     async fn drop(&mut self, stream: Outgoing) -> Result<()> {

@@ -36,6 +36,8 @@ async fn converses(guest: &str) {
     assert_eq!(&word, b"from-guest\n");
     assert_eq!(running.outcome().await, Outcome::Exited(0));
     assert_eq!(node.loopback.real(8080), None);
+    let counted = Traffic { sent_bytes: 15 + 11, connections: 2, ..Traffic::default() };
+    assert_eq!(running.usage().traffic, counted);
 }
 
 #[tokio::test]
@@ -82,7 +84,7 @@ async fn a_stop_waits_for_an_accepted_connection() {
 #[tokio::test]
 async fn a_guest_answers_datagrams_to_their_senders() {
     let node = Node::new();
-    let _running = node.start(component(include_str!("guests/datagrams.wat"), "command"), |_| {}).await;
+    let running = node.start(component(include_str!("guests/datagrams.wat"), "command"), |_| {}).await;
     until(|| node.loopback.real(5353).is_some()).await;
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(node.loopback.real(5353).unwrap()).await.unwrap();
@@ -95,4 +97,6 @@ async fn a_guest_answers_datagrams_to_their_senders() {
         }
     };
     assert_eq!(&echo[..length], b"ping");
+    // A datagram is here before the guest's call has returned and was counted.
+    until(|| matches!(running.usage().traffic, Traffic { received_bytes: 4.., sent_bytes: 4.., .. })).await;
 }
