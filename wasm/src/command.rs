@@ -22,13 +22,24 @@ pub(super) async fn run(
     cpu: Arc<Cpu>,
 ) -> Outcome {
     let pod = template.pod().clone();
-    let theirs = host.clone();
-    let call = async move { Outcome::of_run(call(&theirs, &program, &template, room).await) };
     tokio::select! {
         biased;
-        outcome = Metered::new(call, cpu, host) => outcome,
+        outcome = call_metered(host, program, template, room, cpu) => outcome,
         () = pod.drained() => Outcome::Stopped,
     }
+}
+
+/// Runs the command of `program` to its end.
+pub(super) async fn call_metered(
+    host: Arc<Host>,
+    program: Arc<Program>,
+    template: Arc<Template>,
+    room: OwnedSemaphorePermit,
+    cpu: Arc<Cpu>,
+) -> Outcome {
+    let theirs = host.clone();
+    let call = async move { Outcome::of_run(call(&theirs, &program, &template, room).await) };
+    Metered::new(call, cpu, host).await
 }
 
 async fn call(

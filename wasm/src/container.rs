@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::exec::{Inside, Sandbox};
 use super::host::Host;
 use super::launch::Launch;
 use super::memory::Memory;
@@ -90,6 +91,11 @@ impl Control {
         self.kill.cancel();
     }
 
+    /// The account on which its instances run.
+    pub(super) fn cpu(&self) -> Arc<Cpu> {
+        self.cpu.clone()
+    }
+
     /// What it has used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -101,6 +107,7 @@ impl Control {
 pub struct Running {
     control: Control,
     outcome: watch::Receiver<Option<Outcome>>,
+    inside: Arc<Inside>,
 }
 
 impl Running {
@@ -134,6 +141,12 @@ impl Running {
     pub fn control(&self) -> Control {
         self.control.clone()
     }
+
+    /// Its inside, where more commands can be run: see [`super::Wasm::exec`].
+    #[must_use]
+    pub fn sandbox(&self) -> Sandbox {
+        Sandbox::new(&self.inside, self.control(), self.outcome.clone())
+    }
 }
 
 impl Drop for Running {
@@ -166,6 +179,7 @@ pub(super) async fn start(
     let template = Arc::new(Template::new(launch, control.memory.clone(), Arc::new(pod)));
     template.check_directories().map_err(|(guest_path, source)| StartError::Directory { guest_path, source })?;
 
+    let inside = Arc::new(Inside { program: program.clone(), template: template.clone() });
     let (tell, outcome) = watch::channel(None);
     match program.pre() {
         Pre::Http(pre) => {
@@ -194,11 +208,15 @@ pub(super) async fn start(
             threads.spawn(async move { tell.send_replace(Some(watched.await)) });
         }
     }
-    Ok(Running { control, outcome })
+    Ok(Running { control, outcome, inside })
 }
 
 /// Waits for what ends the container first, and says so among its errors if it was a trap.
-async fn watch_over(guest: impl Future<Output = Outcome>, control: Control, template: Arc<Template>) -> Outcome {
+pub(super) async fn watch_over(
+    guest: impl Future<Output = Outcome>,
+    control: Control,
+    template: Arc<Template>,
+) -> Outcome {
     // A panic of a host function is a fault of ours; it ends this container and no other.
     let guest = AssertUnwindSafe(guest).catch_unwind();
     let outcome = tokio::select! {

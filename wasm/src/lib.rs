@@ -27,6 +27,7 @@ mod stdio;
 
 mod command;
 mod container;
+mod exec;
 mod serve;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ use std::time::Duration;
 use coracle_api::names::Digest;
 
 pub use container::{Control, Running, StartError, Usage};
+pub use exec::{Exec, ExecError, Sandbox};
 pub use launch::{Access, Directory, Launch, Sink};
 pub use outcome::Outcome;
 pub use program::{LoadError, Program, Shape};
@@ -167,6 +169,15 @@ impl Wasm {
     pub async fn start(&self, program: Arc<Program>, launch: Launch) -> Result<Running, StartError> {
         let Some(runtime) = &self.runtime else { return Err(StartError::ShuttingDown) };
         container::start(self.host.clone(), runtime.handle(), program, launch, &self.http).await
+    }
+
+    /// Runs a command inside a running container, to its end. Dropping the future ends the command.
+    ///
+    /// # Errors
+    /// [`ExecError`], when there is no such command, or no container any more.
+    pub async fn exec(&self, sandbox: &Sandbox, exec: Exec) -> Result<Outcome, ExecError> {
+        let Some(runtime) = &self.runtime else { return Err(ExecError::Ended) };
+        exec::exec(&self.host, runtime.handle(), &self.programs, sandbox, exec).await
     }
 
     /// How many instances this machine has room for, which bounds the pods of its node.

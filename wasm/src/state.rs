@@ -3,17 +3,19 @@
 //! Invariant: every store has its limits and its epoch deadline before any of its guest's code runs.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::AsyncRead;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::host::Host;
-use super::launch::{Access, Directory, Launch};
+use super::launch::{Access, Directory, Launch, Sink};
 use super::memory::{Limiter, Memory};
 use super::outbound::Outbound;
 use super::sockets::{Pod, PodSockets, Sockets};
@@ -58,12 +60,36 @@ pub(super) struct Template {
     launch: Launch,
     memory: Arc<Memory>,
     pod: Arc<Pod>,
+    /// What the first instance reads; others, and most containers, have nothing to read.
+    stdin: Mutex<Option<AsyncStdinStream>>,
+}
+
+/// The streams of a command that runs beside a container's own program.
+pub(super) struct Streams {
+    pub(super) stdin: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
+    pub(super) stdout: Arc<dyn Sink>,
+    pub(super) stderr: Arc<dyn Sink>,
 }
 
 impl Template {
     /// A template for the container that `launch` describes.
     pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>) -> Self {
-        Self { launch, memory, pod }
+        Self { launch, memory, pod, stdin: Mutex::default() }
+    }
+
+    /// A template for one more command in the same sandbox, on the same accounts.
+    pub(super) fn beside(&self, args: Vec<String>, streams: Streams) -> Self {
+        let Streams { stdin, stdout, stderr } = streams;
+        Self {
+            launch: Launch { args, stdout, stderr, ..self.launch.clone() },
+            memory: self.memory.clone(),
+            pod: self.pod.clone(),
+            stdin: Mutex::new(stdin.map(AsyncStdinStream::new)),
+        }
+    }
+
+    pub(super) fn launch(&self) -> &Launch {
+        &self.launch
     }
 
     pub(super) fn pod(&self) -> &Arc<Pod> {
@@ -114,6 +140,9 @@ impl Template {
         let mut wasi = WasiCtx::builder();
         wasi.args(&launch.args).envs(&launch.env);
         wasi.stdout(Output(launch.stdout.clone())).stderr(Output(launch.stderr.clone()));
+        if let Some(stdin) = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            wasi.stdin(stdin);
+        }
         if let Some(directory) = &launch.working_dir {
             wasi.initial_cwd(directory);
         }

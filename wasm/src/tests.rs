@@ -1,6 +1,7 @@
 //! The face of the module, tried with tiny guests written in WebAssembly text.
 
 mod command;
+mod exec;
 mod http;
 mod images;
 mod loopback;
