@@ -36,10 +36,10 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use images::ImageStore;
+use images::{ImageStore, Policy};
 use kubelet::Kubelet;
 use logs::{Logs, Rotation};
-use node::{Keeper, Machine};
+use node::{Collector, Keeper, Machine};
 use pods::{Inboxes, Records, Shared};
 use sources::Sources;
 
@@ -72,6 +72,8 @@ pub struct Config {
     pub kubelet_version: String,
     /// When the logs of containers are rotated.
     pub log_rotation: Rotation,
+    /// When images are thrown away.
+    pub image_policy: Policy,
 }
 
 impl Default for Config {
@@ -86,6 +88,7 @@ impl Default for Config {
             pods_max: None,
             kubelet_version: "v1.37.0+coracle".to_owned(),
             log_rotation: Rotation::default(),
+            image_policy: Policy::default(),
         }
     }
 }
@@ -150,6 +153,14 @@ impl Node {
         let machine = Machine::read(&config.data_dir, config.pods_max)?;
         let wasm = Wasm::new(coracle_wasm::Config::new(config.data_dir.join("compiled")))?;
         let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
+        let collector = Collector::new(
+            config.image_policy,
+            config.data_dir.join("images"),
+            Arc::clone(&parts.images),
+            wasm.compiled(),
+            speaker.clone(),
+            config.node_name.to_string(),
+        );
         let shared = Shared {
             client: client.clone(),
             node: config.node_name.clone(),
@@ -178,6 +189,7 @@ impl Node {
             machine,
             images: parts.images,
             speaker,
+            collector,
         };
         Ok(Self { shared: Arc::new(shared), keeper, events: Box::pin(events) })
     }

@@ -3,6 +3,7 @@
 //! The Lease is renewed every [`NODE_LEASE_RENEWAL`]; the status is written only when something in it changed, so that
 //! an idle node writes nothing.
 
+mod garbage;
 mod machine;
 mod status;
 
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::images::ImageStore;
 use crate::speak::Speaker;
 
+pub(crate) use garbage::Collector;
 pub(crate) use machine::Machine;
 pub use machine::MachineError;
 
@@ -47,21 +49,22 @@ pub(crate) struct Keeper {
     pub(crate) machine: Machine,
     pub(crate) images: Arc<ImageStore>,
     pub(crate) speaker: Speaker,
+    pub(crate) collector: Collector,
 }
 
 impl Keeper {
     /// Registers the node and keeps its object until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.keep() => {}
         }
     }
 
-    async fn keep(&self) {
+    async fn keep(&mut self) {
         let mut uid = self.registered().await;
         self.speaker.node(self.name.as_str(), Kind::Normal, "Starting", "Starting kubelet.".to_owned());
-        let mut images = self.images.arrivals();
+        let (mut arrivals, mut removals) = (self.images.arrivals(), self.images.removals());
         let mut beat = tokio::time::interval(NODE_LEASE_RENEWAL);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut written: Option<NodeStatus> = None;
@@ -71,8 +74,10 @@ impl Keeper {
                     if let Err(error) = self.renew(&uid).await {
                         tracing::warn!(%error, "the node's lease could not be renewed");
                     }
+                    self.collector.at_heartbeat().await;
                 }
-                Ok(()) = images.changed() => {}
+                Ok(()) = arrivals.changed() => self.collector.look().await,
+                Ok(()) = removals.changed() => self.collector.forget_compiled().await,
             }
             match self.update(written.as_ref()).await {
                 Ok(status) => written = Some(status),

@@ -141,6 +141,7 @@ impl Pods {
 
     fn offer(&mut self, pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        self.shared.images.pod_is(&pod);
         let pod = Arc::new(pod);
         if let Some(worker) = self.workers.get(&uid) {
             worker.send_replace(News::Is(pod));
@@ -164,7 +165,10 @@ impl Pods {
 
     fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
         match ended {
-            Ok(uid) => drop(self.workers.remove(&uid)),
+            Ok(uid) => {
+                self.workers.remove(&uid);
+                self.shared.images.pod_is_gone(&uid);
+            }
             Err(error) => tracing::error!(%error, "the worker of a pod broke down"),
         }
     }

@@ -4,24 +4,48 @@
 //! digest and by everything that shapes machine code; it is written aside, made durable, then renamed; file and
 //! directory must belong to this user and be writable by nobody else.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use coracle_api::clock;
 use coracle_api::names::Digest;
-use tracing::warn;
+use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// The most bytes of compiled programs that are kept; the oldest go first. A CPython is 60 MB compiled.
+/// The most bytes of compiled programs that are kept; the least recently used go first. A CPython is 60 MB compiled.
 const CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// A program that is used all the time is noted as used no more often than this: it is a write to the disk.
+const USE_IS_NOTED_AFTER: Duration = Duration::from_secs(60);
+
+/// The ending of a compiled program's file.
+const SUFFIX: &str = ".cwasm";
 
 /// Permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
+
+/// The compiled programs on disk, for those who know which images there are.
+#[derive(Clone)]
+pub struct Compiled(pub(super) Arc<Cache>);
+
+impl Compiled {
+    /// Removes the programs of all layers but these. A program in use goes on: it stays mapped. Returns how many
+    /// bytes that gave.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a file cannot be removed.
+    pub fn keep_only(&self, layers: &BTreeSet<Digest>) -> io::Result<u64> {
+        self.0.keep_only(layers)
+    }
+}
 
 /// The directory of compiled programs.
 pub(super) struct Cache {
@@ -53,7 +77,10 @@ impl Cache {
             return None;
         }
         match deserialize(engine, &path) {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                note_use(&path, &metadata);
+                Some(component)
+            }
             Err(error) => {
                 warn!(%error, path = %path.display(), "a compiled program cannot be loaded: it is compiled anew");
                 let _ = fs::remove_file(&path);
@@ -78,7 +105,24 @@ impl Cache {
         written
     }
 
-    /// Removes the oldest files until `size` more bytes fit.
+    fn keep_only(&self, layers: &BTreeSet<Digest>) -> io::Result<u64> {
+        let kept: BTreeSet<&str> = layers.iter().map(Digest::hex).collect();
+        let mut freed: u64 = 0;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            // What is still being written has another ending.
+            let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else { continue };
+            if !kept.contains(hex) {
+                let bytes = entry.metadata()?.len();
+                fs::remove_file(entry.path())?;
+                freed = freed.saturating_add(bytes);
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Removes the files that were not used for longest until `size` more bytes fit.
     fn make_room(&self, size: u64) -> io::Result<()> {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -93,11 +137,11 @@ impl Cache {
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.cwasm", digest.hex()))
+        self.dir.join(format!("{}{SUFFIX}", digest.hex()))
     }
 }
 
-/// Which files go, oldest first, so that `size` more bytes fit.
+/// Which files go, least recently used first, so that `size` more bytes fit.
 fn surplus(mut files: Vec<(SystemTime, u64, PathBuf)>, size: u64) -> Vec<PathBuf> {
     files.sort();
     let mut sum = files.iter().fold(size, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
@@ -110,6 +154,15 @@ fn surplus(mut files: Vec<(SystemTime, u64, PathBuf)>, size: u64) -> Vec<PathBuf
         gone.push(path);
     }
     gone
+}
+
+/// Sets a file's time to now, which is what [`Cache::make_room`] goes by. An error is no reason not to use it.
+fn note_use(path: &Path, metadata: &fs::Metadata) {
+    let now = SystemTime::from(clock::now());
+    let recent = metadata.modified().is_ok_and(|then| now.duration_since(then).is_ok_and(|d| d < USE_IS_NOTED_AFTER));
+    if !recent && let Err(error) = File::open(path).and_then(|file| file.set_modified(now)) {
+        debug!(%error, path = %path.display(), "it cannot be kept when a compiled program was last used");
+    }
 }
 
 /// Everything that shapes machine code: the engine's version and settings, the machine's features, and our version.
@@ -163,12 +216,10 @@ fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn the_oldest_go_first_and_no_more_than_needed() {
+    fn the_least_recently_used_go_first_and_no_more_than_needed() {
         let file = |age: u64, bytes| {
             (SystemTime::UNIX_EPOCH + Duration::from_secs(age), bytes, PathBuf::from(age.to_string()))
         };

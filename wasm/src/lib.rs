@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use coracle_api::names::Digest;
 
+pub use cache::Compiled;
 pub use container::{Control, Running, StartError, Usage};
 pub use exec::{Exec, ExecError, Sandbox};
 pub use launch::{Access, Directory, Launch, Sink};
@@ -178,6 +179,12 @@ impl Wasm {
     pub async fn exec(&self, sandbox: &Sandbox, exec: Exec) -> Result<Outcome, ExecError> {
         let Some(runtime) = &self.runtime else { return Err(ExecError::Ended) };
         exec::exec(&self.host, runtime.handle(), &self.programs, sandbox, exec).await
+    }
+
+    /// The compiled programs that are kept on disk.
+    #[must_use]
+    pub fn compiled(&self) -> Compiled {
+        self.programs.compiled()
     }
 
     /// How many instances this machine has room for, which bounds the pods of its node.

@@ -14,7 +14,7 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::handler::ProxyPre;
 
-use super::cache::Cache;
+use super::cache::{Cache, Compiled};
 use super::host::Host;
 use super::inspect::{self, Entry};
 use super::state::State;
@@ -102,17 +102,22 @@ struct Slot(OnceCell<Weak<Program>>);
 
 struct Maker {
     host: Arc<Host>,
-    cache: Cache,
+    cache: Arc<Cache>,
 }
 
 impl Programs {
     /// Nothing loaded yet.
     pub(super) fn new(host: Arc<Host>, cache: Cache, compilers: usize) -> Self {
         Self {
-            maker: Arc::new(Maker { host, cache }),
+            maker: Arc::new(Maker { host, cache: Arc::new(cache) }),
             compilers: Arc::new(Semaphore::new(compilers.max(1))),
             live: Mutex::default(),
         }
+    }
+
+    /// See [`super::Wasm::compiled`].
+    pub(super) fn compiled(&self) -> Compiled {
+        Compiled(Arc::clone(&self.maker.cache))
     }
 
     /// See [`super::Wasm::load`].

@@ -9,17 +9,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coracle_api::names::Digest;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::manifest::{Content, Descriptor, Manifest};
+use super::entry::{Entry, Line, Origin, keep_last_used, last_used};
+use super::manifest::{Descriptor, Manifest};
 use super::name::{Pick, Reference};
 
 /// How long a blob may wait for the manifest that will refer to it, before a removal sweeps it away:
 /// time for a slow client to push the rest of its image.
 const BLOB_WAITS_MAX: Duration = Duration::from_secs(3600);
 
-const NAME: &str = "org.opencontainers.image.ref.name";
+/// An image that is in use all the time is noted as used no more often than this: it is a write to the disk.
+const USE_IS_NOTED_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// A config larger than this is not looked into for the time at which its image was made.
+const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Why the store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -53,24 +59,24 @@ pub enum LayoutError {
     },
 }
 
-/// One manifest in the index: an image by name, or one known by its digest only.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    /// As it was pushed; nothing if by digest only.
-    pub(super) name: Option<String>,
-    reference: Option<Reference>,
-    pub(super) digest: Digest,
-    pub(super) media_type: String,
-    pub(super) size: u64,
-    blobs: BTreeMap<Digest, u64>,
-    pub(super) content: Result<Content, String>,
+/// A manifest on its way into the layout; all that it refers to is there already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) reference: &'a Reference,
+    pub(super) digest: &'a Digest,
+    pub(super) bytes: &'a [u8],
+    /// What it was said to be, should the manifest not say it itself.
+    pub(super) media_type: Option<&'a str>,
+    pub(super) origin: Origin,
+    pub(super) now: Timestamp,
 }
 
-impl Entry {
-    /// The bytes of all it refers to.
-    pub(super) fn content_size(&self) -> u64 {
-        self.blobs.values().sum()
-    }
+/// What was taken out of the layout.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    pub(super) entries: Vec<Entry>,
+    /// How many bytes of the disk it has given back.
+    pub(super) bytes: u64,
 }
 
 /// The layout and its index.
@@ -79,19 +85,26 @@ pub(super) struct Layout {
     root: PathBuf,
     blobs: PathBuf,
     entries: Vec<Entry>,
+    used: BTreeMap<Digest, Timestamp>,
     fresh: BTreeMap<Digest, Instant>,
 }
 
 impl Layout {
-    pub(super) fn open(root: &Path) -> Result<Self, LayoutError> {
+    pub(super) fn open(root: &Path, now: Timestamp) -> Result<Self, LayoutError> {
         let blobs = root.join("blobs").join("sha256");
         std::fs::create_dir_all(&blobs).map_err(|source| LayoutError::Write { path: blobs.clone(), source })?;
-        let mut layout = Self { root: root.to_owned(), blobs, entries: Vec::new(), fresh: BTreeMap::new() };
+        let mut layout =
+            Self { root: root.to_owned(), blobs, entries: Vec::new(), used: BTreeMap::new(), fresh: BTreeMap::new() };
         layout.replace(&root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        for (descriptor, name) in layout.read_index()? {
-            match layout.entry(&descriptor, name) {
-                Ok(entry) => layout.entries.push(entry),
-                Err(error) => tracing::warn!(%error, digest = descriptor.digest, "an image in the index is incomplete"),
+        for line in layout.read_index()? {
+            let digest = line.descriptor.digest.clone();
+            match layout.entry(line, now) {
+                Ok(entry) => {
+                    let used = last_used(&layout.blob_path(&entry.digest)).unwrap_or(now);
+                    layout.used.insert(entry.digest.clone(), used);
+                    layout.entries.push(entry);
+                }
+                Err(error) => tracing::warn!(%error, digest, "an image in the index is incomplete"),
             }
         }
         layout.sweep();
@@ -113,10 +126,7 @@ impl Layout {
     pub(super) fn find(&self, wanted: &Reference) -> Option<&Entry> {
         self.entries.iter().find(|entry| match wanted.pick() {
             Pick::Digest(digest) => entry.digest == *digest,
-            Pick::Tag(_) => {
-                let same = |r: &Reference| r.repository() == wanted.repository() && r.pick() == wanted.pick();
-                entry.reference.as_ref().is_some_and(same)
-            }
+            Pick::Tag(_) => entry.reference.as_ref().is_some_and(|r| r.is_same(wanted)),
         })
     }
 
@@ -125,57 +135,86 @@ impl Layout {
         self.fresh.insert(digest, Instant::now());
     }
 
-    /// Puts a manifest whose blobs are all here; the name, if it has one, moves to it.
-    pub(super) fn put(&mut self, reference: &Reference, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
+    /// Puts a manifest whose blobs are all here; its name moves to it. Returns what gave way to it.
+    pub(super) fn put(&mut self, arrival: Arrival<'_>) -> Result<Removed, LayoutError> {
+        let Arrival { reference, digest, bytes, media_type, origin, now } = arrival;
         self.replace(&self.blob_path(digest), bytes)?;
-        let manifest = Manifest::parse(bytes).ok();
+        let own = Manifest::parse(bytes).ok().map(|m| m.media_type(media_type).to_owned());
         let descriptor = Descriptor {
-            media_type: manifest.as_ref().map_or("", Manifest::media_type).to_owned(),
+            media_type: own.unwrap_or_default(),
             digest: digest.to_string(),
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         };
-        let name = match reference.pick() {
-            Pick::Tag(_) => Some(reference.familiar()),
-            Pick::Digest(_) => None,
-        };
-        let entry = self.entry(&descriptor, name).map_err(|error| LayoutError::Read {
+        let line = Line { descriptor, name: Some(reference.familiar()), origin, arrived: Some(now) };
+        let entry = self.entry(line, now).map_err(|error| LayoutError::Read {
             path: self.blob_path(digest),
             source: std::io::Error::other(error),
         })?;
-        self.entries.retain(|e| match &entry.reference {
-            Some(moved) => e.reference.as_ref().is_none_or(|r| r.to_string() != moved.to_string()),
-            None => e.reference.is_some() || e.digest != entry.digest,
-        });
+        let (gone, kept) = std::mem::take(&mut self.entries).into_iter().partition(|e| gives_way(e, reference, digest));
+        self.entries = kept;
         for blob in entry.blobs.keys() {
             self.fresh.remove(blob);
         }
+        self.used.insert(digest.clone(), now);
         self.entries.push(entry);
-        self.write_index()?;
-        self.sweep();
-        Ok(())
+        if let Err(error) = self.write_index() {
+            // What the disk still has, memory has too.
+            self.entries.pop();
+            self.entries.extend(gone);
+            return Err(error);
+        }
+        Ok(Removed { entries: gone, bytes: self.sweep() })
     }
 
-    /// Takes away a name, or by digest every name of the repository that has it. Tells whether anything went.
-    pub(super) fn remove(&mut self, wanted: &Reference) -> Result<bool, LayoutError> {
-        let before = self.entries.len();
-        self.entries.retain(|entry| {
-            let same_repository = entry.reference.as_ref().is_none_or(|r| r.repository() == wanted.repository());
-            match wanted.pick() {
-                Pick::Digest(digest) => !(same_repository && entry.digest == *digest),
-                Pick::Tag(_) => entry.reference.as_ref().is_none_or(|r| r.to_string() != wanted.to_string()),
+    /// Takes away a name, or by digest every name of the repository that has it.
+    pub(super) fn remove(&mut self, wanted: &Reference) -> Result<Removed, LayoutError> {
+        self.remove_all(|entry| match (&entry.reference, wanted.pick()) {
+            (Some(own), Pick::Tag(_)) => own.is_same(wanted),
+            (None, Pick::Tag(_)) => false,
+            (own, Pick::Digest(digest)) => {
+                let same_repository = own.as_ref().is_none_or(|r| r.repository() == wanted.repository());
+                same_repository && entry.digest == *digest
             }
-        });
-        let went = self.entries.len() != before;
-        if went {
-            self.write_index()?;
-            self.sweep();
+        })
+    }
+
+    /// Takes away every entry for which `goes` holds, and the blobs that nothing refers to any more.
+    pub(super) fn remove_all(&mut self, goes: impl Fn(&Entry) -> bool) -> Result<Removed, LayoutError> {
+        let (gone, kept): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.entries).into_iter().partition(goes);
+        self.entries = kept;
+        if gone.is_empty() {
+            return Ok(Removed::default());
         }
-        Ok(went)
+        if let Err(error) = self.write_index() {
+            // What the disk still has, memory has too.
+            self.entries.extend(gone);
+            return Err(error);
+        }
+        Ok(Removed { entries: gone, bytes: self.sweep() })
     }
 
     /// Whether an image needs the blob.
     pub(super) fn is_referenced(&self, digest: &Digest) -> bool {
         self.entries.iter().any(|e| e.digest == *digest || e.blobs.contains_key(digest))
+    }
+
+    /// Whether it is a manifest of an index, and so a part of another image.
+    pub(super) fn is_part(&self, digest: &Digest) -> bool {
+        self.entries.iter().any(|e| e.blobs.contains_key(digest))
+    }
+
+    /// Whether it is a manifest that an index here lists.
+    pub(super) fn is_manifest_of_index(&self, digest: &Digest) -> bool {
+        self.entries.iter().any(|e| e.manifests.contains(digest))
+    }
+
+    /// How many bytes it would give back to take away every entry for which `goes` holds.
+    pub(super) fn bytes_of(&self, goes: impl Fn(&Entry) -> bool) -> u64 {
+        let blobs = |e: &Entry| e.blobs.clone().into_iter().chain([(e.digest.clone(), e.size)]).collect::<Vec<_>>();
+        let (gone, kept): (Vec<&Entry>, Vec<&Entry>) = self.entries.iter().partition(|e| goes(e));
+        let kept: BTreeMap<Digest, u64> = kept.into_iter().flat_map(blobs).collect();
+        let gone: BTreeMap<Digest, u64> = gone.into_iter().flat_map(blobs).collect();
+        gone.into_iter().filter(|(digest, _)| !kept.contains_key(digest)).map(|(_, size)| size).sum()
     }
 
     /// Deletes a blob that no image needs.
@@ -184,24 +223,54 @@ impl Layout {
         std::fs::remove_file(self.blob_path(digest))
     }
 
-    fn entry(&self, descriptor: &Descriptor, name: Option<String>) -> Result<Entry, String> {
+    /// When the image was last used: at the latest when it arrived.
+    pub(super) fn last_used(&self, entry: &Entry) -> Timestamp {
+        self.used.get(&entry.digest).copied().unwrap_or(entry.arrived)
+    }
+
+    /// Takes note that an image is used at `now`.
+    pub(super) fn note_use(&mut self, digest: &Digest, now: Timestamp) {
+        let known = self.used.get(digest);
+        if known.is_some_and(|before| now.duration_since(*before) < USE_IS_NOTED_AFTER) {
+            return;
+        }
+        if let Err(error) = keep_last_used(&self.blob_path(digest), now) {
+            tracing::debug!(%error, %digest, "it cannot be kept when the image was last used");
+        }
+        self.used.insert(digest.clone(), now);
+    }
+
+    fn entry(&self, line: Line, now: Timestamp) -> Result<Entry, String> {
+        let Line { descriptor, name, origin, arrived } = line;
         let digest = Digest::new(&*descriptor.digest).map_err(|e| e.to_string())?;
-        let manifest = self.read_manifest(descriptor)?;
+        let manifest = self.read_manifest(&descriptor)?;
         let mut blobs = BTreeMap::new();
         self.collect(&manifest, &mut blobs);
+        let reference: Option<Reference> =
+            name.as_deref().map(str::parse).transpose().map_err(|e: super::InvalidReference| e.to_string())?;
         Ok(Entry {
-            reference: name
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(|e: super::InvalidReference| e.to_string())?,
-            name,
-            digest,
-            media_type: descriptor.media_type.clone(),
-            size: descriptor.size,
+            arrived: arrived.or_else(|| last_used(&self.blob_path(&digest))).unwrap_or(now),
+            created: manifest.created().or_else(|| self.config_created(&manifest)),
+            subject: manifest.subject().and_then(|s| Digest::new(&*s.digest).ok()),
+            artifact_type: manifest.artifact_type().map(str::to_owned),
+            annotations: manifest.annotations().clone(),
+            manifests: manifest.manifests().iter().filter_map(|d| Digest::new(&*d.digest).ok()).collect(),
             content: manifest.content(&|nested| self.read_manifest(nested)),
+            media_type: descriptor.media_type,
+            size: descriptor.size,
+            reference,
+            digest,
+            origin,
             blobs,
         })
+    }
+
+    /// When the image's config says that it was made.
+    fn config_created(&self, manifest: &Manifest) -> Option<Timestamp> {
+        let config = manifest.config().filter(|c| c.size <= CONFIG_BYTES_MAX)?;
+        let bytes = std::fs::read(self.blob_path(&Digest::new(&*config.digest).ok()?)).ok()?;
+        let config: Value = serde_json::from_slice(&bytes).ok()?;
+        config.get("created")?.as_str()?.parse().ok()
     }
 
     fn read_manifest(&self, descriptor: &Descriptor) -> Result<Manifest, String> {
@@ -219,8 +288,8 @@ impl Layout {
         manifest.manifests().iter().filter_map(|d| self.read_manifest(d).ok()).for_each(|nested| take(&nested));
     }
 
-    /// Deletes blobs that nothing refers to, but for those that still wait for their manifest.
-    fn sweep(&mut self) {
+    /// Deletes blobs that nothing refers to, but for those that still wait for their manifest. Returns their size.
+    fn sweep(&mut self) -> u64 {
         self.fresh.retain(|_, since| since.elapsed() < BLOB_WAITS_MAX);
         let keep: BTreeSet<&str> = self
             .entries
@@ -229,15 +298,23 @@ impl Layout {
             .chain(self.fresh.keys())
             .map(Digest::hex)
             .collect();
-        let Ok(files) = std::fs::read_dir(&self.blobs) else { return };
+        let Ok(files) = std::fs::read_dir(&self.blobs) else { return 0 };
+        let mut freed: u64 = 0;
         for file in files.flatten().filter(|f| f.file_name().to_str().is_none_or(|name| !keep.contains(name))) {
-            if let Err(error) = std::fs::remove_file(file.path()) {
-                tracing::warn!(%error, path = ?file.path(), "cannot delete a blob that no image needs");
+            let size = file.metadata().map_or(0, |m| m.len());
+            match std::fs::remove_file(file.path()) {
+                Ok(()) => freed = freed.saturating_add(size),
+                Err(error) => {
+                    tracing::warn!(%error, path = ?file.path(), "cannot delete a blob that no image needs");
+                }
             }
         }
+        let entries = &self.entries;
+        self.used.retain(|digest, _| entries.iter().any(|e| e.digest == *digest));
+        freed
     }
 
-    fn read_index(&self) -> Result<Vec<(Descriptor, Option<String>)>, LayoutError> {
+    fn read_index(&self) -> Result<Vec<Line>, LayoutError> {
         let path = self.root.join("index.json");
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -247,15 +324,11 @@ impl Layout {
         let fault = |source| LayoutError::Index { path: path.clone(), source };
         let index: Value = serde_json::from_slice(&bytes).map_err(fault)?;
         let manifests = index.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
-        let read = |m: Value| {
-            let name = m.pointer(&format!("/annotations/{NAME}")).and_then(Value::as_str).map(str::to_owned);
-            serde_json::from_value(m).map(|d| (d, name)).map_err(fault)
-        };
-        manifests.into_iter().map(read).collect()
+        manifests.into_iter().map(|m| Line::read(m).map_err(fault)).collect()
     }
 
     fn write_index(&self) -> Result<(), LayoutError> {
-        let manifests: Vec<Value> = self.entries.iter().map(index_entry).collect();
+        let manifests: Vec<Value> = self.entries.iter().map(Entry::to_index).collect();
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -277,10 +350,15 @@ impl Layout {
     }
 }
 
-fn index_entry(entry: &Entry) -> Value {
-    let mut descriptor = json!({ "mediaType": entry.media_type, "digest": entry.digest.as_str(), "size": entry.size });
-    if let (Some(name), Some(map)) = (&entry.name, descriptor.as_object_mut()) {
-        map.insert("annotations".to_owned(), json!({ NAME: name }));
+/// Whether an entry goes when `reference` comes to mean `digest`: the name moves, and a digest that has a tag in its
+/// repository needs no entry of its own.
+fn gives_way(entry: &Entry, reference: &Reference, digest: &Digest) -> bool {
+    match &entry.reference {
+        None => entry.digest == *digest,
+        Some(own) => {
+            let untagged = matches!(own.pick(), Pick::Digest(_));
+            own.is_same(reference)
+                || (untagged && entry.digest == *digest && own.repository() == reference.repository())
+        }
     }
-    descriptor
 }

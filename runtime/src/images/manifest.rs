@@ -2,7 +2,10 @@
 //!
 //! Pure: it is given bytes, and a way to read other manifests for an index of several.
 
+use std::collections::BTreeMap;
+
 use coracle_api::names::Digest;
+use jiff::Timestamp;
 use serde::Deserialize;
 
 /// The largest manifest accepted: what the OCI distribution specification asks registries for.
@@ -39,6 +42,10 @@ pub(super) struct Manifest {
     layers: Vec<Descriptor>,
     #[serde(default)]
     manifests: Vec<Descriptor>,
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 /// What an image comes to, once its manifest is read.
@@ -54,9 +61,34 @@ impl Manifest {
         serde_json::from_slice(bytes).map_err(|e| format!("the manifest is not an OCI image manifest: {e}"))
     }
 
-    /// Its media type, which a registry must give back as it came.
-    pub(super) fn media_type(&self) -> &str {
-        self.media_type.as_deref().unwrap_or(OCI_MANIFEST)
+    /// Its media type, which a registry must give back as it came: its own word, else that of who brought it.
+    pub(super) fn media_type<'a>(&'a self, said: Option<&'a str>) -> &'a str {
+        self.media_type.as_deref().or(said).unwrap_or(OCI_MANIFEST)
+    }
+
+    /// The image's config.
+    pub(super) fn config(&self) -> Option<&Descriptor> {
+        self.config.as_ref()
+    }
+
+    /// The manifest that this one says something about.
+    pub(super) fn subject(&self) -> Option<&Descriptor> {
+        self.subject.as_ref()
+    }
+
+    /// What kind of thing this is: its own word, else the type of its config, as the specification has it.
+    pub(super) fn artifact_type(&self) -> Option<&str> {
+        self.artifact_type.as_deref().or_else(|| self.config.as_ref().map(|c| c.media_type.as_str()))
+    }
+
+    /// What else is said about it.
+    pub(super) fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
+    }
+
+    /// When it says that it was made.
+    pub(super) fn created(&self) -> Option<Timestamp> {
+        self.annotations.get("org.opencontainers.image.created")?.parse().ok()
     }
 
     /// The manifests that it refers to.

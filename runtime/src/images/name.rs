@@ -73,6 +73,18 @@ impl Reference {
         self.repository.rsplit('/').next().unwrap_or(&self.repository)
     }
 
+    /// The name without tag or digest, as it was written.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether the two mean the same image, however they are written.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.repository == other.repository && self.pick == other.pick
+    }
+
     /// A reference from a repository and a tag or digest, as the registry's paths have them.
     ///
     /// # Errors

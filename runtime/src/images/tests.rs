@@ -5,6 +5,9 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use sha2::{Digest as _, Sha256};
 
+mod conformance;
+mod needed;
+
 use super::upload::hex;
 use super::*;
 

@@ -1,22 +1,26 @@
 //! The status of the node, in the kubelet's words. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use coracle_api::clock::whole_seconds;
+use coracle_api::names::Digest;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::machine::{Health, Machine};
-use crate::images::Listed;
+use crate::images::{Listed, Pick};
 
 /// What runs the containers, as `kubectl get nodes -o wide` shows it.
 const RUNTIME_VERSION: &str = "wasmtime://48.0.8";
 
 /// How many images a status names (the kubelet's default).
 const IMAGES_MAX: usize = 50;
+
+/// How many names of one image a status tells (the kubelet's bound).
+const IMAGE_NAMES_MAX: usize = 5;
 
 /// What the status is made of.
 pub(super) struct Facts<'a> {
@@ -124,10 +128,25 @@ fn conditions(health: Health, before: Option<&NodeStatus>, now: Timestamp) -> Ve
         .collect()
 }
 
+/// The images, largest first, each with its digest before its tags, under their full names.
 fn images(listed: &[Listed]) -> Vec<ContainerImage> {
-    let image =
-        |i: &Listed| ContainerImage { names: Some(vec![i.name.clone()]), size_bytes: i64::try_from(i.size).ok() };
-    listed.iter().take(IMAGES_MAX).map(image).collect()
+    let mut by_digest: BTreeMap<&Digest, (u64, BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    for image in listed {
+        let (size, digests, tags) = by_digest.entry(&image.digest).or_default();
+        *size = image.size;
+        let Some(reference) = &image.reference else { continue };
+        digests.insert(format!("{}@{}", reference.repository(), image.digest));
+        if matches!(reference.pick(), Pick::Tag(_)) {
+            tags.insert(reference.to_string());
+        }
+    }
+    let mut images: Vec<_> = by_digest.into_values().collect();
+    images.sort_by_key(|(size, ..)| std::cmp::Reverse(*size));
+    let image = |(size, digests, tags): (u64, BTreeSet<String>, BTreeSet<String>)| ContainerImage {
+        names: Some(digests.into_iter().chain(tags).take(IMAGE_NAMES_MAX).collect()),
+        size_bytes: i64::try_from(size).ok(),
+    };
+    images.into_iter().take(IMAGES_MAX).map(image).collect()
 }
 
 /// The host's architecture as Go names it; that of the pods is a label.

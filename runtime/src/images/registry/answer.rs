@@ -5,8 +5,8 @@ use coracle_api::names::Digest;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::super::LayoutError;
 use super::super::upload::UploadError;
+use super::super::{LayoutError, MANIFEST_BYTES_MAX};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -26,6 +26,12 @@ pub(super) enum Refusal {
     ManifestUnknown(String),
     #[error("{0}")]
     ManifestInvalid(String),
+    #[error("a manifest may have at most {MANIFEST_BYTES_MAX} bytes")]
+    ManifestTooLarge,
+    #[error("n={0:?} is no number of entries")]
+    PageInvalid(String),
+    #[error("the blob has {size} bytes, and what is asked for lies beyond them")]
+    RangeInvalid { size: u64 },
     #[error("the manifest refers to {0}, which has not been pushed")]
     ManifestBlobUnknown(String),
     #[error("blob {0} is not known")]
@@ -51,6 +57,9 @@ impl Refusal {
             Self::NameUnknown(_) => (StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
             Self::ManifestUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
             Self::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+            Self::ManifestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID"),
+            Self::PageInvalid(_) => (StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID"),
+            Self::RangeInvalid { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID"),
             Self::ManifestBlobUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN"),
             Self::BlobUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
             Self::DigestInvalid(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
@@ -77,7 +86,10 @@ impl Refusal {
         }
         let mut response = json(&json!({ "errors": [{ "code": code, "message": message }] }));
         *response.status_mut() = status;
-        response
+        match self {
+            Self::RangeInvalid { size } => with(response, header::CONTENT_RANGE, &format!("bytes */{size}")),
+            _ => response,
+        }
     }
 
     /// Whether the client may go on with the upload after this.
@@ -92,7 +104,7 @@ fn describe(error: &dyn std::error::Error) -> String {
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn with(mut response: HttpResponse, name: HeaderName, value: &str) -> HttpResponse {
+pub(super) fn with(mut response: HttpResponse, name: HeaderName, value: &str) -> HttpResponse {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
@@ -110,7 +122,21 @@ pub(super) fn empty(status: StatusCode) -> HttpResponse {
 }
 
 pub(super) fn json(value: &Value) -> HttpResponse {
-    with(of(StatusCode::OK, body_of(value.to_string())), header::CONTENT_TYPE, "application/json")
+    typed_json(value, "application/json")
+}
+
+pub(super) fn typed_json(value: &Value, media_type: &str) -> HttpResponse {
+    with(of(StatusCode::OK, body_of(value.to_string())), header::CONTENT_TYPE, media_type)
+}
+
+/// Says that a manifest was taken for one about another.
+pub(super) fn about(response: HttpResponse, subject: &str) -> HttpResponse {
+    with(response, HeaderName::from_static("oci-subject"), subject)
+}
+
+/// Says which filters a list went through.
+pub(super) fn filtered(response: HttpResponse, filters: &str) -> HttpResponse {
+    with(response, HeaderName::from_static("oci-filters-applied"), filters)
 }
 
 pub(super) fn created(location: &str, digest: &Digest) -> HttpResponse {
@@ -133,5 +159,12 @@ pub(super) fn content(method: &Method, digest: &Digest, media_type: &str, bytes:
 
 pub(super) fn blob(digest: &Digest, size: u64, body: Body) -> HttpResponse {
     let response = with(of(StatusCode::OK, body), header::CONTENT_TYPE, "application/octet-stream");
+    let response = with(response, header::ACCEPT_RANGES, "bytes");
     with(with(response, header::CONTENT_LENGTH, &size.to_string()), CONTENT_DIGEST, digest.as_str())
+}
+
+/// Makes the answer with a part of a blob of one that had all of it.
+pub(super) fn partial(mut response: HttpResponse, first: u64, last: u64, size: u64) -> HttpResponse {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    with(response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"))
 }
