@@ -166,7 +166,7 @@ pub(super) async fn start(
     let control = Control {
         stop: CancellationToken::new(),
         kill: host.ended().child_token(),
-        cpu: Arc::new(Cpu::new(launch.cpu_limit)),
+        cpu: Arc::new(Cpu::new(launch.cpu_limit, launch.cpu_request)),
         memory: Arc::new(Memory::new(launch.memory_limit)),
         counters: Arc::default(),
     };

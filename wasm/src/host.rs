@@ -14,6 +14,7 @@ use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use super::state::State;
 use super::ticker::Ticker;
+use super::turns::{self, Turns};
 use super::{WasmError, sockets};
 
 /// Memory maps that an instance takes: code, stack, memory and their guards (measured: six to seven).
@@ -39,6 +40,7 @@ pub(super) struct Host {
     engine: Engine,
     linker: Linker<State>,
     ticker: Ticker,
+    turns: Arc<Turns>,
     room: Arc<Semaphore>,
     instances_max: usize,
     ended: CancellationToken,
@@ -46,14 +48,17 @@ pub(super) struct Host {
 
 impl Host {
     /// Sets up the engine and every host function.
-    pub(super) fn new() -> Result<Arc<Self>, WasmError> {
+    ///
+    /// `slots` guests run at the same time.
+    pub(super) fn new(slots: usize) -> Result<Arc<Self>, WasmError> {
         let engine = Engine::new(&engine_config()).map_err(engine_error)?;
         let linker = linker(&engine).map_err(engine_error)?;
-        let ticker = Ticker::start(&engine).map_err(WasmError::Threads)?;
+        let turns = Arc::new(Turns::new(slots));
+        let ticker = Ticker::start(&engine, turns.clone()).map_err(WasmError::Threads)?;
         let map_count = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
         let instances_max = instances_max(map_count.as_deref());
         let room = Arc::new(Semaphore::new(instances_max));
-        Ok(Arc::new(Self { engine, linker, ticker, room, instances_max, ended: CancellationToken::new() }))
+        Ok(Arc::new(Self { engine, linker, ticker, turns, room, instances_max, ended: CancellationToken::new() }))
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -66,6 +71,11 @@ impl Host {
 
     pub(super) fn ticker(&self) -> &Ticker {
         &self.ticker
+    }
+
+    /// Who runs when more want to than may.
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     /// Room for one more instance, as long as the permit lives; nothing when the process is full.
@@ -87,11 +97,15 @@ impl Host {
     }
 }
 
+/// How many guests run at the same time: as many as are asked for, or one per core.
+pub(super) fn slots(workers: usize) -> usize {
+    if workers == 0 { thread::available_parallelism().map_or(1, NonZeroUsize::get) } else { workers }
+}
+
 /// The threads on which guests run, apart from those of the API and of DNS, which stay prompt whatever guests do.
-pub(super) fn guest_runtime(workers: usize) -> io::Result<tokio::runtime::Runtime> {
-    let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+pub(super) fn guest_runtime(slots: usize) -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(if workers == 0 { cores() } else { workers })
+        .worker_threads(turns::threads(slots))
         .thread_name("guest")
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()

@@ -54,6 +54,8 @@ pub struct Launch {
     pub memory_limit: Option<u64>,
     /// The most CPU it may use, in thousandths of a core.
     pub cpu_limit: Option<u32>,
+    /// The CPU it asked for, in thousandths of a core: its weight when more guests want to run than there are cores.
+    pub cpu_request: Option<u32>,
     /// Its pod's place in the network.
     pub attachment: Arc<dyn Attachment>,
     /// Answers the names it looks up.

@@ -19,6 +19,7 @@ mod memory;
 mod meter;
 mod ticker;
 mod traffic;
+mod turns;
 
 mod outbound;
 mod sockets;
@@ -55,7 +56,7 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// How many images may be compiled at the same time; each uses all cores for a moment.
     pub compilers: usize,
-    /// How many threads run guests; 0 stands for one per core.
+    /// How many guests run at the same time; 0 stands for one per core.
     pub workers: usize,
     /// How a container that serves HTTP is bounded.
     pub http: HttpBounds,
@@ -138,10 +139,11 @@ impl Wasm {
     /// [`WasmError`], when this machine or the cache directory does not allow it.
     pub fn new(config: Config) -> Result<Self, WasmError> {
         let cache_dir = config.cache_dir.clone();
-        let host = host::Host::new()?;
+        let slots = host::slots(config.workers);
+        let host = host::Host::new(slots)?;
         let cache = cache::Cache::open(&config.cache_dir, host.engine())
             .map_err(|source| WasmError::Cache { path: cache_dir, source })?;
-        let runtime = host::guest_runtime(config.workers).map_err(WasmError::Threads)?;
+        let runtime = host::guest_runtime(slots).map_err(WasmError::Threads)?;
         Ok(Self {
             programs: program::Programs::new(host.clone(), cache, config.compilers),
             host,

@@ -1,32 +1,39 @@
 //! CPU: what a container has used, and the quota that it may not exceed.
 //!
-//! Every turn of a guest on a thread is measured. A container with a limit that has used more than its share waits
-//! before its next turn; epochs keep a turn short, so the overdraft stays small.
+//! Every turn of a guest on a thread is measured, and paid for twice: with quota, if the container has a limit, and
+//! with its place in the [line](super::turns) of those who want to run. A container that has used more than its quota
+//! waits; one with little left is given leave for as long, so that what it overdraws stays below a tick.
 //!
-//! Short turns are measured by the wall clock, which costs no system call; a guest whose last turn was long, and may
-//! thus have been interrupted by other threads, by the thread's own CPU clock.
+//! A turn is measured by the wall clock, which costs no system call. One so long that its thread may have been
+//! interrupted meanwhile is measured by the thread's own CPU clock.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::host::Host;
+use super::turns::{Claim, Share};
 
-/// How much unused quota a container may save up: the period of the kernel's CFS quota, for the same burst.
-const BURST: Duration = Duration::from_millis(100);
+/// How much unused quota a container may save up: what it may exceed its limit by in any one second, in parts of one.
+const BURST: Duration = Duration::from_millis(50);
 
-/// A turn that is likely to share its thread's core with others before it ends. An HTTP request is far shorter.
+/// A turn that is likely to have shared its core with others before it ended. An HTTP request is far shorter.
 const LONG_TURN: Duration = Duration::from_millis(1);
+
+/// After so many short turns the thread's own clock is read again, so that what it counts beside turns stays small.
+const SHORT_TURNS_MAX: u32 = 64;
 
 /// A container's CPU account, shared by its instances.
 pub(super) struct Cpu {
     used: AtomicU64,
     limit: Option<Quota>,
+    share: Arc<Share>,
 }
 
 struct Quota {
@@ -37,14 +44,14 @@ struct Quota {
 }
 
 impl Cpu {
-    /// An account with nothing used; without a limit it only counts.
-    pub(super) fn new(millicores: Option<u32>) -> Self {
-        let limit = millicores.map(|millicores| Quota {
+    /// An account with nothing used, for a container with this limit and request in thousandths of a core.
+    pub(super) fn new(limit: Option<u32>, request: Option<u32>) -> Self {
+        let limit = limit.map(|millicores| Quota {
             millicores: millicores.max(1),
             origin: Instant::now(),
             ready_at: AtomicU64::new(0),
         });
-        Self { used: AtomicU64::new(0), limit }
+        Self { used: AtomicU64::new(0), limit, share: Arc::new(Share::of_request(request)) }
     }
 
     /// What was used so far.
@@ -53,20 +60,33 @@ impl Cpu {
     }
 
     /// When the next turn may begin, if that is not now.
-    fn not_before(&self) -> Option<Instant> {
+    fn not_before(&self, now: Instant) -> Option<Instant> {
         let quota = self.limit.as_ref()?;
         let ready = quota.origin + Duration::from_nanos(quota.ready_at.load(Relaxed));
-        (ready > Instant::now()).then_some(ready)
+        (ready > now).then_some(ready)
     }
 
-    /// Enters a turn's CPU time into the account.
-    fn charge(&self, nanos: u64) {
+    /// For how long a turn that begins now is paid for, if there is a limit.
+    fn leave(&self, now: Instant) -> Option<Duration> {
+        let quota = self.limit.as_ref()?;
+        let saved = quota.at(now).saturating_sub(quota.ready_at.load(Relaxed)).min(nanos_of(BURST));
+        Some(Duration::from_nanos(saved.saturating_mul(u64::from(quota.millicores)) / 1000))
+    }
+
+    /// Enters the CPU time of a turn that ended at `now` into the account.
+    fn charge(&self, now: Instant, nanos: u64) {
         self.used.fetch_add(nanos, Relaxed);
         let Some(quota) = &self.limit else { return };
-        let now = nanos_of(quota.origin.elapsed());
+        let now = quota.at(now);
         let step = |ready_at| Some(ready_after(ready_at, now, nanos, quota.millicores));
         // The closure always answers, so the update always happens.
         let _ = quota.ready_at.fetch_update(Relaxed, Relaxed, step);
+    }
+}
+
+impl Quota {
+    fn at(&self, instant: Instant) -> u64 {
+        nanos_of(instant.saturating_duration_since(self.origin))
     }
 }
 
@@ -81,26 +101,71 @@ fn nanos_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The CPU time of the calling thread.
-fn thread_cpu() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
-    seconds * 1_000_000_000 + nanos
+/// What is known of a thread's own CPU clock.
+#[derive(Clone, Copy, Default)]
+struct ThreadClock {
+    /// What it showed when it was last read.
+    seen: u64,
+    /// What turns were measured since then.
+    measured: u64,
+    turns: u32,
 }
 
-/// A guest's future, each of whose turns is measured, paid for, and ticked.
+thread_local! {
+    // A thread's clock begins at zero with the thread.
+    static THREAD_CLOCK: Cell<ThreadClock> = const { Cell::new(ThreadClock { seen: 0, measured: 0, turns: 0 }) };
+}
+
+impl ThreadClock {
+    /// The CPU time of a turn that took `wall` nanoseconds. `read` shows the thread's clock.
+    fn measure(&mut self, wall: u64, read: impl FnOnce() -> u64) -> u64 {
+        if wall < nanos_of(LONG_TURN) && self.turns < SHORT_TURNS_MAX {
+            self.measured = self.measured.saturating_add(wall);
+            self.turns += 1;
+            return wall;
+        }
+        let now = read();
+        let most = now.saturating_sub(self.seen).saturating_sub(self.measured);
+        *self = Self { seen: now, measured: 0, turns: 0 };
+        wall.min(most)
+    }
+}
+
+/// The CPU time of a turn on this thread that took so long and has ended now.
+fn cpu_of_turn(wall: Duration) -> u64 {
+    let mut clock = THREAD_CLOCK.get();
+    let nanos = clock.measure(nanos_of(wall), || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+        seconds * 1_000_000_000 + nanos
+    });
+    THREAD_CLOCK.set(clock);
+    nanos
+}
+
+/// A guest's future, each of whose turns is waited for, measured, paid for, and ticked.
 pub(super) struct Metered<T> {
     guest: Pin<Box<dyn Future<Output = T> + Send>>,
     cpu: Arc<Cpu>,
     host: Arc<Host>,
     pause: Option<Pin<Box<Sleep>>>,
-    last_was_long: bool,
+    claim: Claim,
 }
 
 impl<T> Metered<T> {
     /// Meters `guest` on the account `cpu`.
     pub(super) fn new(guest: impl Future<Output = T> + Send + 'static, cpu: Arc<Cpu>, host: Arc<Host>) -> Self {
-        Self { guest: Box::pin(guest), cpu, host, pause: None, last_was_long: false }
+        Self { guest: Box::pin(guest), cpu, host, pause: None, claim: Claim::default() }
+    }
+
+    /// Waits until the next turn is paid for.
+    fn poll_quota(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(instant) = self.cpu.not_before(Instant::now()) {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant.into())));
+            pause.as_mut().reset(instant.into());
+            ready!(pause.as_mut().poll(context));
+        }
+        Poll::Ready(())
     }
 }
 
@@ -109,21 +174,28 @@ impl<T> Future for Metered<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
-        while let Some(instant) = this.cpu.not_before() {
-            let pause = this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant)));
-            pause.as_mut().reset(instant);
-            if pause.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
+        // Who stands in the line has paid, and may not keep a slot that it was given while it waits for quota again.
+        if !this.claim.is_waiting() {
+            ready!(this.poll_quota(context));
         }
-        let _turn = this.host.ticker().turn();
-        let cpu_before = this.last_was_long.then(thread_cpu);
-        let start = std::time::Instant::now();
+        let host = this.host.clone();
+        let hurry = || host.engine().increment_epoch();
+        let slot = ready!(host.turns().enter(&mut this.claim, &this.cpu.share, context.waker(), hurry));
+        let _turn = host.ticker().turn();
+        let began = Instant::now();
+        slot.run(began, this.cpu.leave(began));
         let poll = this.guest.as_mut().poll(context);
-        let elapsed = start.elapsed();
-        this.last_was_long = elapsed >= LONG_TURN;
-        this.cpu.charge(cpu_before.map_or_else(|| nanos_of(elapsed), |before| thread_cpu().saturating_sub(before)));
+        let ended = Instant::now();
+        let nanos = cpu_of_turn(ended - began);
+        this.cpu.charge(ended, nanos);
+        slot.pay(&this.cpu.share, nanos);
         poll
+    }
+}
+
+impl<T> Drop for Metered<T> {
+    fn drop(&mut self) {
+        self.host.turns().give_up(&mut self.claim);
     }
 }
 
@@ -142,11 +214,45 @@ mod tests {
 
     #[test]
     fn unused_quota_is_saved_up_to_the_burst() {
-        assert_eq!(ready_after(0, 5000 * MS, 10 * MS, 1000), 4910 * MS);
+        assert_eq!(ready_after(0, 5000 * MS, 10 * MS, 1000), 4960 * MS);
     }
 
     #[test]
     fn an_overdraft_never_overflows() {
         assert_eq!(ready_after(u64::MAX, 0, u64::MAX, 1), u64::MAX);
+    }
+
+    #[test]
+    fn leave_lasts_for_what_is_saved() {
+        let cpu = Cpu::new(Some(500), None);
+        let origin = cpu.limit.as_ref().unwrap().origin;
+        let at = |millis| origin + Duration::from_millis(millis);
+        assert_eq!(cpu.leave(at(0)), Some(Duration::ZERO));
+        assert_eq!(cpu.leave(at(20)), Some(Duration::from_millis(10)));
+        assert_eq!(cpu.leave(at(5000)), Some(BURST / 2));
+        cpu.charge(at(5000), 30 * MS);
+        assert_eq!(cpu.not_before(at(5000)), Some(at(5010)));
+        assert_eq!(Cpu::new(None, None).leave(at(20)), None);
+    }
+
+    #[test]
+    fn a_turn_that_was_interrupted_is_measured_by_its_threads_clock() {
+        let mut clock = ThreadClock::default();
+        assert_eq!(clock.measure(MS / 2, || panic!("a short turn reads no clock")), MS / 2);
+        assert_eq!(clock.measure(20 * MS, || 5 * MS), 5 * MS - MS / 2);
+        assert_eq!(clock.measure(20 * MS, || 40 * MS), 20 * MS);
+    }
+
+    #[test]
+    fn after_many_short_turns_the_threads_clock_is_read_again() {
+        let mut clock = ThreadClock::default();
+        let mut read = 0;
+        for _ in 0..=SHORT_TURNS_MAX {
+            clock.measure(1000, || {
+                read += 1;
+                MS
+            });
+        }
+        assert_eq!((read, clock.seen), (1, MS));
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncRead;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::Store;
 use wasmtime::component::ResourceTable;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -131,7 +131,10 @@ impl Template {
         let mut store = Store::new(host.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        let turns = host.turns().clone();
+        store.epoch_deadline_callback(move |_| {
+            Ok(if turns.must_yield() { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+        });
         Ok(store)
     }
 

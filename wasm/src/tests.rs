@@ -52,6 +52,7 @@ impl Node {
             stderr: self.stderr.clone(),
             memory_limit: None,
             cpu_limit: None,
+            cpu_request: None,
             attachment: self.loopback.clone(),
             resolver: Arc::new(Backend),
             namespace: "default".into(),

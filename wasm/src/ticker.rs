@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// How long a guest may run before it lets others run: short beside a person's patience, long beside a yield (1 µs).
-pub(super) const TICK: Duration = Duration::from_millis(10);
+use super::turns::Turns;
+
+/// How often a running guest looks whether it is to yield: what a container overdraws its quota by at a time, so short
+/// beside the quota of a second, and long beside the look (100 ns).
+const TICK: Duration = Duration::from_millis(2);
 
 /// Ticks without any guest after which the thread goes to sleep: waking it costs more than a few ticks.
-const QUIET_TICKS: u32 = 3;
+const QUIET_TICKS: u32 = 15;
 
 /// Raises the epoch while guests run.
 pub(super) struct Ticker {
@@ -38,14 +41,17 @@ pub(super) struct Turn<'a>(&'a Shared);
 
 impl Ticker {
     /// Starts the thread, asleep.
-    pub(super) fn start(engine: &Engine) -> io::Result<Self> {
+    pub(super) fn start(engine: &Engine, turns: Arc<Turns>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (theirs, engine) = (shared.clone(), engine.weak());
         let handle = thread::Builder::new().name("guest-ticker".into()).spawn(move || {
             while !theirs.ended.load(SeqCst) {
                 theirs.wait_for_a_turn();
                 theirs.tick_while_busy(|| match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
+                    Some(engine) => {
+                        engine.increment_epoch();
+                        turns.tick();
+                    }
                     None => theirs.ended.store(true, SeqCst),
                 });
             }

@@ -9,6 +9,7 @@ use coracle_api::event::Kind;
 use coracle_api::meet::Attachment;
 use coracle_api::quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -194,10 +195,11 @@ impl Order {
     ) -> Result<(Running, Shape), Failure> {
         let directories = prepare_root(&self.dir, &self.pod, &self.container)
             .map_err(|e| Problem::CreateContainerError(crate::with_causes(&e)))?;
-        let limit = |resource: &str| {
-            let limits = self.container.resources.as_ref().and_then(|r| r.limits.as_ref());
-            limits.and_then(|l| l.get(resource)).map(|q| q.0.clone())
-        };
+        let resources = self.container.resources.clone().unwrap_or_default();
+        let (limits, requests) = (resources.limits.unwrap_or_default(), resources.requests.unwrap_or_default());
+        // A limit of zero is none, as for the kernel.
+        let millicores = |q: &Quantity| u32::try_from(quantity::millis(&q.0).ok()?).ok().filter(|m| *m > 0);
+        let bytes = |q: &Quantity| u64::try_from(quantity::units(&q.0).ok()?).ok().filter(|b| *b > 0);
         let shape = program.shape();
         let launch = Launch {
             args: given.args,
@@ -206,8 +208,9 @@ impl Order {
             working_dir: self.container.working_dir.clone().filter(|d| !d.is_empty()),
             stdout: Arc::new(Output::stdout(log)),
             stderr: Arc::new(Output::stderr(log)),
-            memory_limit: limit("memory").and_then(|q| u64::try_from(quantity::units(&q).ok()?).ok()),
-            cpu_limit: limit("cpu").and_then(|q| u32::try_from(quantity::millis(&q).ok()?).ok()),
+            memory_limit: limits.get("memory").and_then(bytes),
+            cpu_limit: limits.get("cpu").and_then(millicores),
+            cpu_request: requests.get("cpu").and_then(millicores),
             attachment: Arc::clone(&self.attachment),
             resolver: Arc::clone(&self.shared.resolver),
             namespace: self.pod.metadata.namespace.clone().unwrap_or_default(),

@@ -1,0 +1,384 @@
+//! Turns: which guests run when more want to than there are cores.
+//!
+//! There are as many slots as cores; a guest holds one while it runs. While slots are free, taking one costs a few
+//! nanoseconds and nobody waits. When there are none, guests wait in a [`line`] by weight, and whoever gives a slot
+//! up hands it to the next. A guest that has rested and is owed a turn has the running ones yield at once, so that a
+//! request is answered promptly beside any number of spinners.
+//!
+//! Invariant: while somebody waits, no slot is free. A turn that does not end when it should, because its guest is in
+//! a long call of the host or of the machine, lends its slot to the next until it ends.
+
+mod line;
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+
+use line::Line;
+pub(super) use line::Share;
+
+/// The least number of threads beyond the slots: one for connections and timers while all slots are taken, and one
+/// for a turn that runs on a slot lent out.
+const SPARE_THREADS_MIN: usize = 2;
+
+/// Of how many slots one may be lent at the same time. Large machines meet more long calls.
+const SLOTS_PER_SPARE_THREAD: usize = 4;
+
+/// How long a guest may run while others wait: short beside a person's patience, long beside a switch (2 µs).
+const SLICE: Duration = Duration::from_millis(10);
+
+/// How long a turn lasts before another may cut it short: long beside a switch, so that requests which cut in on one
+/// another do not end in switching only.
+const TURN_MIN: Duration = Duration::from_micros(200);
+
+/// After so many ticks of 2 ms a turn is held to be stuck in a long call: its slice has passed twice.
+const OVERDUE_TICKS: u64 = 10;
+
+/// The slots of a host of guests.
+pub(super) struct Turns {
+    free: AtomicUsize,
+    /// How many are in the line, to be seen without its lock.
+    waiting: AtomicUsize,
+    line: Mutex<Line<Arc<Ticket>>>,
+    /// Virtual time: the latest start of a turn.
+    now: AtomicU64,
+    /// How often somebody was owed a turn while all slots were taken.
+    cut: AtomicU64,
+    /// For each thread the tick in which its turn began; see [`NONE`] and [`LENT`].
+    threads: Box<[AtomicU64]>,
+    known_threads: AtomicUsize,
+    lent: AtomicUsize,
+    lent_max: usize,
+    ticks: AtomicU64,
+}
+
+/// No turn is on this thread.
+const NONE: u64 = 0;
+
+/// The turn on this thread has lent its slot.
+const LENT: u64 = u64::MAX;
+
+/// One that waits in the line.
+pub(super) struct Ticket {
+    share: Arc<Share>,
+    waker: AtomicWaker,
+    granted: AtomicBool,
+    start: AtomicU64,
+    abandoned: AtomicBool,
+}
+
+/// A guest's way to a slot: nothing, or a place in the line.
+#[derive(Default)]
+pub(super) struct Claim(Option<Arc<Ticket>>);
+
+impl Claim {
+    /// Whether it has a place in the line, or was granted a slot there.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// A guest runs on this thread as long as this lives.
+pub(super) struct Slot<'a> {
+    turns: &'a Turns,
+    thread: Option<&'a AtomicU64>,
+    /// When it starts in virtual time.
+    start: u64,
+}
+
+/// What the guest on a thread has to keep to.
+#[derive(Clone, Copy)]
+struct Terms {
+    began: Instant,
+    ends: Instant,
+    cut: u64,
+}
+
+thread_local! {
+    static TERMS: Cell<Option<Terms>> = const { Cell::new(None) };
+    static THREAD: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// How many threads it takes to run guests in so many slots.
+pub(super) fn threads(slots: usize) -> usize {
+    slots + spare_threads(slots)
+}
+
+fn spare_threads(slots: usize) -> usize {
+    SPARE_THREADS_MIN.max(slots / SLOTS_PER_SPARE_THREAD)
+}
+
+impl Turns {
+    /// So many slots, all free.
+    pub(super) fn new(slots: usize) -> Self {
+        let slots = slots.max(1);
+        Self {
+            free: AtomicUsize::new(slots),
+            waiting: AtomicUsize::new(0),
+            line: Mutex::new(Line::new()),
+            now: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            threads: (0..threads(slots)).map(|_| AtomicU64::new(NONE)).collect(),
+            known_threads: AtomicUsize::new(0),
+            lent: AtomicUsize::new(0),
+            // One spare thread is always left for connections and timers.
+            lent_max: spare_threads(slots) - 1,
+            ticks: AtomicU64::new(1),
+        }
+    }
+
+    /// A slot for a guest of the container with this share, now or when it is its turn; then `waker` is woken.
+    /// `hurry` is called when the running guests should look whether they are to yield.
+    pub(super) fn enter<'a>(
+        &'a self,
+        claim: &mut Claim,
+        share: &Arc<Share>,
+        waker: &Waker,
+        hurry: impl FnOnce(),
+    ) -> Poll<Slot<'a>> {
+        if let Some(ticket) = &claim.0 {
+            ticket.waker.register(waker);
+            if !ticket.granted.load(SeqCst) {
+                return Poll::Pending;
+            }
+            let start = ticket.start.load(Relaxed);
+            claim.0 = None;
+            return Poll::Ready(self.begin(start));
+        }
+        let paid = share.paid();
+        let now = self.now.load(Relaxed);
+        if self.take_free() {
+            return Poll::Ready(self.begin(paid.max(now)));
+        }
+        let ticket = Arc::new(Ticket {
+            share: share.clone(),
+            waker: AtomicWaker::new(),
+            granted: AtomicBool::new(false),
+            start: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
+        });
+        ticket.waker.register(waker);
+        if !self.wait(paid.max(now), ticket.clone()) {
+            return Poll::Ready(self.begin(paid.max(now)));
+        }
+        claim.0 = Some(ticket);
+        if paid <= now {
+            self.cut.fetch_add(1, Relaxed);
+            hurry();
+        }
+        Poll::Pending
+    }
+
+    /// Gives up a claim: its place in the line, or the slot that it was granted and did not take.
+    pub(super) fn give_up(&self, claim: &mut Claim) {
+        let Some(ticket) = claim.0.take() else { return };
+        let granted = {
+            let _line = self.line();
+            ticket.abandoned.store(true, SeqCst);
+            ticket.granted.load(SeqCst)
+        };
+        if granted {
+            self.release();
+        }
+    }
+
+    /// A tick has passed: turns that are overdue lend their slots.
+    pub(super) fn tick(&self) {
+        let tick = self.ticks.fetch_add(1, Relaxed) + 1;
+        for thread in &self.threads {
+            let began = thread.load(Relaxed);
+            let overdue = began != NONE && began != LENT && tick.saturating_sub(began) > OVERDUE_TICKS;
+            if overdue && self.waiting.load(SeqCst) > 0 && self.lent.load(Relaxed) < self.lent_max {
+                let lent = thread.compare_exchange(began, LENT, SeqCst, SeqCst);
+                if lent.is_ok() {
+                    self.lent.fetch_add(1, Relaxed);
+                    self.release();
+                }
+            }
+        }
+    }
+
+    /// Whether the guest on this thread is to yield.
+    pub(super) fn must_yield(&self) -> bool {
+        let Some(terms) = TERMS.get() else { return true };
+        let now = Instant::now();
+        let is_cut = || self.cut.load(Relaxed) != terms.cut && self.waiting.load(Relaxed) > 0;
+        now >= terms.ends || (now >= terms.began + TURN_MIN && is_cut())
+    }
+
+    fn begin(&self, start: u64) -> Slot<'_> {
+        if start > self.now.load(Relaxed) {
+            self.now.fetch_max(start, Relaxed);
+        }
+        let index = THREAD.get().unwrap_or_else(|| {
+            let index = self.known_threads.fetch_add(1, Relaxed);
+            THREAD.set(Some(index));
+            index
+        });
+        let thread = self.threads.get(index);
+        if let Some(thread) = thread {
+            thread.store(self.ticks.load(Relaxed), SeqCst);
+        }
+        Slot { turns: self, thread, start }
+    }
+
+    fn take_free(&self) -> bool {
+        self.free.fetch_update(SeqCst, SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
+
+    /// Joins the line, unless a slot has become free.
+    fn wait(&self, start: u64, ticket: Arc<Ticket>) -> bool {
+        let mut line = self.line();
+        // Announced before the last look: whoever frees a slot after it sees that somebody waits.
+        self.waiting.fetch_add(1, SeqCst);
+        if self.take_free() {
+            self.waiting.store(line.len(), SeqCst);
+            return false;
+        }
+        line.push(start, ticket);
+        self.waiting.store(line.len(), SeqCst);
+        true
+    }
+
+    /// Hands a slot to the next in the line, or frees it.
+    fn release(&self) {
+        if self.waiting.load(SeqCst) == 0 {
+            self.free.fetch_add(1, SeqCst);
+            if self.waiting.load(SeqCst) == 0 || !self.take_free() {
+                return;
+            }
+        }
+        let mut line = self.line();
+        while let Some((start, ticket)) = line.pop(|ticket| ticket.share.paid()) {
+            if ticket.abandoned.load(SeqCst) {
+                continue;
+            }
+            self.waiting.store(line.len(), SeqCst);
+            ticket.start.store(start, Relaxed);
+            ticket.granted.store(true, SeqCst);
+            drop(line);
+            ticket.waker.wake();
+            return;
+        }
+        self.waiting.store(0, SeqCst);
+        self.free.fetch_add(1, SeqCst);
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line<Arc<Ticket>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot<'_> {
+    /// The guest begins now and ends with its slice, or earlier if it has leave for less.
+    pub(super) fn run(&self, began: Instant, leave: Option<Duration>) {
+        let length = leave.map_or(SLICE, |leave| leave.min(SLICE));
+        TERMS.set(Some(Terms { began, ends: began + length, cut: self.turns.cut.load(Relaxed) }));
+    }
+
+    /// The guest has run for so many nanoseconds: its container pays.
+    pub(super) fn pay(&self, share: &Share, nanos: u64) {
+        share.pay(self.start, nanos);
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        TERMS.set(None);
+        if self.thread.is_some_and(|thread| thread.swap(NONE, SeqCst) == LENT) {
+            // Somebody else has the slot already.
+            self.turns.lent.fetch_sub(1, Relaxed);
+        } else {
+            self.turns.release();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim<'a>(turns: &'a Turns, claim: &mut Claim, share: &Arc<Share>) -> Poll<Slot<'a>> {
+        turns.enter(claim, share, Waker::noop(), || {})
+    }
+
+    fn share() -> Arc<Share> {
+        Arc::new(Share::of_request(None))
+    }
+
+    #[test]
+    fn a_slot_goes_from_hand_to_hand_and_is_free_again_at_the_end() {
+        let turns = Turns::new(1);
+        let [mut first, mut second, mut third] = [Claim::default(), Claim::default(), Claim::default()];
+        let slot = claim(&turns, &mut first, &share());
+        assert!(slot.is_ready());
+        assert!(claim(&turns, &mut second, &share()).is_pending());
+        assert!(claim(&turns, &mut third, &share()).is_pending());
+        drop(slot);
+        assert!(claim(&turns, &mut third, &share()).is_pending());
+        assert!(claim(&turns, &mut second, &share()).is_ready());
+        assert!(claim(&turns, &mut third, &share()).is_ready());
+        assert_eq!((turns.free.load(SeqCst), turns.waiting.load(SeqCst)), (1, 0));
+    }
+
+    #[test]
+    fn a_claim_that_is_given_up_keeps_nothing() {
+        let turns = Turns::new(1);
+        let [mut first, mut second, mut third] = [Claim::default(), Claim::default(), Claim::default()];
+        let slot = claim(&turns, &mut first, &share());
+        assert!(claim(&turns, &mut second, &share()).is_pending());
+        assert!(claim(&turns, &mut third, &share()).is_pending());
+        turns.give_up(&mut second);
+        drop(slot);
+        turns.give_up(&mut third);
+        assert_eq!((turns.free.load(SeqCst), turns.waiting.load(SeqCst)), (1, 0));
+    }
+
+    #[test]
+    fn who_is_owed_a_turn_hurries_the_others_and_who_is_not_waits() {
+        let turns = Turns::new(1);
+        let (spinner, other, rested) = (share(), share(), share());
+        let mut hurried = 0;
+        let slot = turns.enter(&mut Claim::default(), &spinner, Waker::noop(), || {});
+        let Poll::Ready(slot) = slot else { panic!("no slot") };
+        other.pay(0, 1_000_000);
+        let mut claims = [Claim::default(), Claim::default()];
+        assert!(turns.enter(&mut claims[0], &other, Waker::noop(), || hurried += 1).is_pending());
+        assert_eq!(hurried, 0);
+        assert!(turns.enter(&mut claims[1], &rested, Waker::noop(), || hurried += 1).is_pending());
+        assert_eq!(hurried, 1);
+        slot.pay(&spinner, 10_000_000);
+        drop(slot);
+        assert!(claim(&turns, &mut claims[0], &other).is_pending());
+        assert!(claim(&turns, &mut claims[1], &rested).is_ready());
+    }
+
+    #[test]
+    fn a_turn_that_does_not_end_lends_its_slot() {
+        let turns = Turns::new(1);
+        let on_thread = |index| THREAD.set(Some(index));
+        on_thread(0);
+        let stuck = claim(&turns, &mut Claim::default(), &share());
+        on_thread(1);
+        let mut waits = Claim::default();
+        assert!(claim(&turns, &mut waits, &share()).is_pending());
+        for _ in 0..=OVERDUE_TICKS {
+            turns.tick();
+        }
+        let mut next = Claim::default();
+        {
+            let lent = claim(&turns, &mut waits, &share());
+            assert!(lent.is_ready());
+            assert!(claim(&turns, &mut next, &share()).is_pending());
+            drop(stuck);
+            assert!(claim(&turns, &mut next, &share()).is_pending());
+            drop(lent);
+        }
+        assert!(claim(&turns, &mut next, &share()).is_ready());
+        assert_eq!((turns.free.load(SeqCst), turns.lent.load(SeqCst)), (1, 0));
+    }
+}
