@@ -10,6 +10,7 @@ mod prepare;
 mod probe;
 mod publish;
 mod records;
+mod request_timeout;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

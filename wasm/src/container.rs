@@ -173,7 +173,7 @@ pub(super) async fn start(
     if control.kill.is_cancelled() {
         return Err(StartError::ShuttingDown);
     }
-    let port = launch.http_port;
+    let (port, request_timeout) = (launch.http_port, launch.request_timeout);
     let attachment = launch.attachment.clone();
     let pod = Pod::new(&launch, control.stop.clone(), control.counters.clone());
     let template = Arc::new(Template::new(launch, control.memory.clone(), Arc::new(pod)));
@@ -189,6 +189,7 @@ pub(super) async fn start(
                 template: template.clone(),
                 cpu: control.cpu.clone(),
                 bounds: http.clone(),
+                request_timeout,
                 threads: threads.clone(),
             });
             let bound = attachment.serve(port, Arc::new(Front::new(server.clone()))).await;

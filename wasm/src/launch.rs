@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::meet::{Attachment, Resolver};
 
@@ -64,4 +65,7 @@ pub struct Launch {
     pub namespace: String,
     /// The port on which an HTTP program is served; a command does not use it.
     pub http_port: u16,
+    /// How long an HTTP program may take for the head of its answer, and for each further piece of its body;
+    /// where none is given, what the host's bounds say.
+    pub request_timeout: Option<Duration>,
 }

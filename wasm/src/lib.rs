@@ -72,8 +72,10 @@ impl Config {
 /// The bounds of one container that serves HTTP.
 #[derive(Debug, Clone)]
 pub struct HttpBounds {
-    /// Requests that are being answered at once, which is also the number of its instances.
+    /// Instances at once. One of WASI 0.2 answers one request at a time.
     pub instances: usize,
+    /// Requests that one instance of WASI 0.3 answers at once, as far as it waits for something in between.
+    pub requests_at_once: usize,
     /// Requests that may wait for an instance; beyond it the answer is 503.
     pub queue: usize,
     /// Requests after which an instance is replaced by a fresh one, so that what it leaked is given back.
@@ -82,6 +84,11 @@ pub struct HttpBounds {
     pub idle: Duration,
     /// How long a client may take to send the head of its next request.
     pub header_read: Duration,
+    /// How long a client may take for each piece of a body that it sends or takes.
+    pub body_idle: Duration,
+    /// How long the guest may take for the head of its answer, and for each further piece of its body, where its
+    /// pod says nothing else.
+    pub request_timeout: Duration,
     /// Connections that may be open at once; beyond it new ones are closed.
     pub connections: usize,
 }
@@ -90,10 +97,16 @@ impl Default for HttpBounds {
     fn default() -> Self {
         Self {
             instances: 64,
+            // What `wasmtime serve` allows.
+            requests_at_once: 16,
             queue: 1024,
             requests_per_instance: 1000,
             idle: Duration::from_secs(1),
             header_read: Duration::from_secs(30),
+            // What nginx allows between two pieces.
+            body_idle: Duration::from_secs(60),
+            // What Knative allows, so that programs made for it find what they know.
+            request_timeout: Duration::from_secs(300),
             connections: 4096,
         }
     }

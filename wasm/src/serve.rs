@@ -1,30 +1,37 @@
 //! An HTTP program, served: connections come from the network, requests go to instances, instances come and go.
 //!
-//! Invariant: an instance answers one request at a time, and one that failed answers no more. There are never more
-//! requests under way than the bounds allow: those beyond wait, and those beyond the queue are told 503.
+//! Invariant: an instance that failed answers no more. There are never more instances, nor more requests that wait,
+//! than the bounds allow: requests beyond are told 503.
 //!
-//! Reading order: admission and the pool of instances (here), one connection (`front`), one instance (`worker`),
-//! and what a connection leaves of a body (`remains`).
+//! Reading order: one connection (`front`), what its clients are told (`refusal`), a request and its answer
+//! (`exchange`), who gets which request (`dispatch`), and one instance (`worker`), which answers one request at a
+//! time (`worker/single`) or several (`worker/shared`).
 
+mod dispatch;
+mod exchange;
 mod front;
-mod remains;
+mod refusal;
+mod slow;
 mod worker;
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
 
 use coracle_api::meet::BoundPort;
 use futures::channel::oneshot;
 use http::Request;
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::handler::{ExpirationError, ProxyPre};
 
+use self::dispatch::{Bounds, Dispatch, Id, Step, Waits};
+use self::exchange::{Exchange, Patience};
+use self::refusal::Refusal;
 use super::HttpBounds;
 use super::host::Host;
 use super::meter::{Cpu, Metered};
@@ -38,27 +45,25 @@ type Response = http::Response<WasiBody>;
 
 /// A request on its way to an instance.
 struct Job {
-    request: Request<Incoming>,
+    request: Request<WasiBody>,
     reply: oneshot::Sender<wasmtime::Result<Response>>,
-    /// The request is under way as long as this lives.
-    admitted: Admitted,
+    exchange: Arc<Exchange>,
+    /// As what it is counted: first as waiting, then as in flight.
+    held: Held,
 }
 
-/// A request that an instance may work on.
-struct Admitted {
-    _permit: OwnedSemaphorePermit,
-    _in_flight: Held,
+impl Job {
+    /// An instance works on it from now on.
+    fn in_flight(mut self, server: &Server) -> Self {
+        self.held = server.counters().in_flight();
+        self
+    }
 }
 
-/// Why there is no answer of the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    /// As many requests wait as may.
-    Busy,
-    /// The container is being stopped, or the node is full.
-    Unavailable,
-    /// The guest failed on this request.
-    Failed,
+impl Waits for Job {
+    fn is_over(&self) -> bool {
+        self.reply.is_canceled()
+    }
 }
 
 /// One container's HTTP server.
@@ -68,11 +73,9 @@ pub(super) struct Server {
     template: Arc<Template>,
     cpu: Arc<Cpu>,
     bounds: HttpBounds,
+    patience: Patience,
     threads: Handle,
-    /// Instances that wait for a request; the last to come is the first to go, so that the others may expire.
-    idle: Mutex<Vec<oneshot::Sender<Job>>>,
-    admission: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    dispatch: Mutex<Dispatch<Job>>,
     connections: Arc<Semaphore>,
     draining: CancellationToken,
     ended: CancellationToken,
@@ -88,17 +91,19 @@ pub(super) struct Parts {
     pub(super) template: Arc<Template>,
     pub(super) cpu: Arc<Cpu>,
     pub(super) bounds: HttpBounds,
+    /// How long the guest may take for a step of its answer, if that is not as usual.
+    pub(super) request_timeout: Option<Duration>,
     pub(super) threads: Handle,
 }
 
 impl Server {
     /// A server without connections and instances.
     pub(super) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { host, program, template, cpu, bounds, threads } = parts;
+        let Parts { host, program, template, cpu, bounds, request_timeout, threads } = parts;
+        let guest = request_timeout.unwrap_or(bounds.request_timeout);
         Arc::new(Self {
-            idle: Mutex::default(),
-            admission: Arc::new(Semaphore::new(bounds.instances.max(1))),
-            waiting: AtomicUsize::new(0),
+            dispatch: Mutex::new(Dispatch::new(Bounds { instances: bounds.instances, queue: bounds.queue })),
+            patience: Patience { guest, client: bounds.body_idle },
             connections: Arc::new(Semaphore::new(bounds.connections)),
             draining: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -139,94 +144,140 @@ impl Server {
         self.serving.spawn_on(async move { ended.run_until_cancelled_owned(task).await.unwrap_or(()) }, &self.threads);
     }
 
-    /// The guest's answer to a request.
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response, Refusal> {
-        let admitted = self.admit().await?;
-        let (reply, answer) = oneshot::channel();
-        let mut job = Job { request, reply, admitted };
-        while let Some(instance) = self.pop_idle() {
-            match instance.send(job) {
-                Ok(()) => return self.received(answer.await),
-                Err(returned) => job = returned,
-            }
-        }
-        self.instantiate(job)?;
-        self.received(answer.await)
-    }
-
-    fn received(&self, answer: Result<wasmtime::Result<Response>, oneshot::Canceled>) -> Result<Response, Refusal> {
-        match answer {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                self.template.complain(&format!("the program answered a request with an error: {error:#}"));
-                Err(Refusal::Failed)
-            }
-            // The instance has failed, and said why.
-            Err(oneshot::Canceled) => Err(Refusal::Failed),
-        }
-    }
-
     /// Where the container's traffic is counted.
     fn counters(&self) -> &Arc<Counters> {
         self.template.pod().counters()
     }
 
-    /// Lets a request in, or has it wait, or turns it away.
-    async fn admit(&self) -> Result<Admitted, Refusal> {
-        let permit = match self.admission.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _place = Waiting::enter(&self.waiting, self.bounds.queue).ok_or(Refusal::Busy)?;
-                let _waiting = self.counters().waiting();
-                self.admission.clone().acquire_owned().await.map_err(|_| Refusal::Unavailable)?
-            }
+    /// The answer to a request: the guest's, or what the host says in its place.
+    async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Response
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        self.counters().asked();
+        let answer = match Refusal::of(&request) {
+            Some(refusal) => Err(refusal),
+            None => self.ask(request).await,
         };
-        Ok(Admitted { _permit: permit, _in_flight: self.counters().in_flight() })
+        let response = answer.unwrap_or_else(|refusal| {
+            match refusal {
+                Refusal::Busy | Refusal::Unavailable => self.counters().refused(),
+                Refusal::Late => self.counters().timed_out(),
+                Refusal::Failed | Refusal::BadHost | Refusal::Upgrade => {}
+            }
+            refusal.response()
+        });
+        self.counters().answered(response.status());
+        response
     }
 
-    fn pop_idle(&self) -> Option<oneshot::Sender<Job>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    /// The guest's answer.
+    async fn ask<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response, Refusal>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let method = request.method().clone();
+        let exchange = Exchange::new(self.patience);
+        let unanswered = Unanswered(&exchange);
+        let (reply, answer) = oneshot::channel();
+        let request = request.map(|body| exchange.asking(body));
+        let held = self.counters().waiting();
+        self.submit(Job { request, reply, exchange: exchange.clone(), held })?;
+        match answer.await {
+            Ok(Ok(response)) => {
+                std::mem::forget(unanswered);
+                Ok(exchange.answering(&method, response))
+            }
+            Ok(Err(error)) if error.is::<ExpirationError>() => Err(Refusal::Late),
+            Ok(Err(error)) => {
+                self.template.complain(&format!("the program answered a request with an error: {error:#}"));
+                Err(Refusal::Failed)
+            }
+            // The instance has ended, and said why.
+            Err(oneshot::Canceled) if exchange.deadline().0 <= tokio::time::Instant::now() => Err(Refusal::Late),
+            Err(oneshot::Canceled) => Err(Refusal::Failed),
+        }
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) -> Result<(), Refusal> {
+        let step = self.dispatch().submit(job);
+        self.perform(step)
+    }
+
+    /// Does what was decided for a request.
+    fn perform(self: &Arc<Self>, step: Step<Job>) -> Result<(), Refusal> {
+        match step {
+            Step::Wake(waker) => waker.wake(),
+            Step::Wait => {}
+            Step::Refuse(_) => return Err(Refusal::Busy),
+            Step::Instantiate(id, job) => match self.host.room() {
+                Some(room) => self.instantiate(id, room, job),
+                None => return self.dispatch().no_room(job).map_err(|_| Refusal::Unavailable),
+            },
+        }
+        Ok(())
     }
 
     /// A new instance, whose first request is `job`.
-    fn instantiate(self: &Arc<Self>, job: Job) -> Result<(), Refusal> {
-        let room = self.host.room().ok_or(Refusal::Unavailable)?;
-        let instance = worker::run(self.clone(), room, job);
+    fn instantiate(self: &Arc<Self>, id: Id, room: tokio::sync::OwnedSemaphorePermit, job: Job) {
+        let instance = worker::run(Seat { server: self.clone(), id }, room, job);
         let metered = Metered::new(instance, self.cpu.clone(), self.host.clone());
         let ended = self.ended.clone();
         let task = async move { ended.run_until_cancelled_owned(metered).await.unwrap_or(()) };
         self.working.spawn_on(task, &self.threads);
-        Ok(())
+    }
+
+    fn dispatch(&self) -> MutexGuard<'_, Dispatch<Job>> {
+        self.dispatch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One request that waits, counted as long as this lives.
-struct Waiting<'a>(&'a AtomicUsize);
+/// An exchange that ends without an answer as long as this lives, so that no instance waits for one to be read.
+struct Unanswered<'a>(&'a Exchange);
 
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize, max: usize) -> Option<Self> {
-        let more = |count: usize| (count < max).then_some(count + 1);
-        count.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Self(count))
-    }
-}
-
-impl Drop for Waiting<'_> {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.unanswered();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// An instance's place among those of its server. Dropping it makes room for another.
+struct Seat {
+    server: Arc<Server>,
+    id: Id,
+}
 
-    #[test]
-    fn no_more_than_the_bound_may_wait() {
-        let count = AtomicUsize::new(0);
-        let first = Waiting::enter(&count, 1);
-        assert!(first.is_some());
-        assert!(Waiting::enter(&count, 1).is_none());
-        drop(first);
-        assert!(Waiting::enter(&count, 1).is_some());
+impl Seat {
+    /// The next request; `waker` is woken when there may be one.
+    fn fetch(&self, waker: &Waker) -> Option<Job> {
+        let job = self.server.dispatch().fetch(self.id, waker);
+        self.in_flight(job)
+    }
+
+    /// A last request, where one has just come; else it may end.
+    fn leave(&self) -> Option<Job> {
+        let job = self.server.dispatch().leave(self.id);
+        self.in_flight(job)
+    }
+
+    /// It can take no request now.
+    fn decline(&self) {
+        let step = self.server.dispatch().decline(self.id);
+        self.hand_on(step);
+    }
+
+    fn in_flight(&self, job: Option<Job>) -> Option<Job> {
+        job.map(|job| job.in_flight(&self.server))
+    }
+
+    fn hand_on(&self, step: Option<Step<Job>>) {
+        if let Some(step) = step
+            && !self.server.ended.is_cancelled()
+        {
+            // What cannot be done for it now is told to its client, whose reply goes with it.
+            let _ = self.server.perform(step);
+        }
     }
 }

@@ -57,6 +57,7 @@ impl Node {
             resolver: Arc::new(Backend),
             namespace: "default".into(),
             http_port: 80,
+            request_timeout: None,
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Requests {
     pub by_class: [u64; 5],
     /// Those answered 503 by the host: too many waited, or there was no room for an instance. Also in 5xx.
     pub refused: u64,
+    /// Those answered 504 by the host: the guest took too long. Also in 5xx.
+    pub timed_out: u64,
     /// Those that instances work on now.
     pub in_flight: u64,
     /// Those that wait for an instance now.
@@ -53,6 +55,7 @@ pub(super) struct Counters {
     total: AtomicU64,
     by_class: [AtomicU64; 5],
     refused: AtomicU64,
+    timed_out: AtomicU64,
     in_flight: AtomicU64,
     waiting: AtomicU64,
 }
@@ -69,6 +72,7 @@ impl Counters {
                 total: read(&self.total),
                 by_class: self.by_class.each_ref().map(read),
                 refused: read(&self.refused),
+                timed_out: read(&self.timed_out),
                 in_flight: read(&self.in_flight),
                 waiting: read(&self.waiting),
             },
@@ -107,6 +111,11 @@ impl Counters {
     /// The host answered 503.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// The host answered 504.
+    pub(super) fn timed_out(&self) {
+        self.timed_out.fetch_add(1, Relaxed);
     }
 
     /// An instance works on a request as long as this lives.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::probe;
+use super::request_timeout::request_timeout;
 use crate::downward::Facts;
 use crate::env::{self, Given};
 use crate::images::{Image, Missing, Reference};
@@ -215,6 +216,7 @@ impl Order {
             resolver: Arc::clone(&self.shared.resolver),
             namespace: self.pod.metadata.namespace.clone().unwrap_or_default(),
             http_port: http_port(&self.container),
+            request_timeout: request_timeout(&self.pod)?,
         };
         self.say(Kind::Normal, "Created", format!("Created container: {}", self.container.name));
         let running = self.shared.wasm.start(program, launch).await.map_err(|error| self.cannot_start(&error))?;

@@ -1,26 +1,37 @@
 //! One connection: HTTP/1.1 with keep-alive, or HTTP/2, whichever the client speaks.
 //!
-//! It never takes the guest's word for the connection's framing, and turns each [`Refusal`] into its status.
+//! It never takes the guest's word for the connection's framing. What is not HTTP is answered by hyper: 400, and 431
+//! for a head that is too large.
 
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bytes::Bytes;
 use coracle_api::meet::{Connection, ConnectionHandler};
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::header::HOST;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tracing::debug;
 
-use super::{Refusal, Response, Server};
+use super::Server;
+use super::slow::Slow;
 use crate::traffic::Counted;
+
+/// The largest head of a request in HTTP/1, and so the buffer of each connection at its largest.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The same for HTTP/2, whose heads are kept per stream.
+const HEAD_BYTES_MAX_HTTP2: u32 = 64 * 1024;
+
+/// Requests at once on one connection of HTTP/2: what hyper and most servers allow.
+const STREAMS_MAX: u32 = 200;
 
 /// Takes the connections of one container.
 pub(crate) struct Front(Arc<Server>);
@@ -63,35 +74,53 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Aside {
 
 async fn converse(server: Arc<Server>, connection: Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stream = Counted::new(registered(connection.stream)?, server.counters().clone());
+    let stream = Slow::new(stream, server.bounds.body_idle);
     let host = HeaderValue::try_from(connection.local.to_string())?;
+    let asked = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
+        asked.store(true, Relaxed);
         if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
             // HTTP/1.0 may leave it out; a guest is always told what it is asked as.
             request.headers_mut().insert(HOST, host.clone());
         }
         let server = server.clone();
-        async move {
-            server.counters().asked();
-            let response = server.answer(request).await.unwrap_or_else(|refusal| {
-                if matches!(refusal, Refusal::Busy | Refusal::Unavailable) {
-                    server.counters().refused();
-                }
-                refused(refusal)
-            });
-            server.counters().answered(response.status());
-            Ok::<_, std::convert::Infallible>(response)
-        }
+        async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
     });
-    let mut builder = auto::Builder::new(Aside(server.clone()));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(server.bounds.header_read);
-    builder.http2().timer(TokioTimer::new());
+    let builder = builder(&server);
     let mut conversation = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        biased;
-        ended = conversation.as_mut() => return ended,
-        () = server.draining.cancelled() => conversation.as_mut().graceful_shutdown(),
+    // Until its first bytes tell which HTTP a client speaks, nobody else looks at the clock.
+    let mut silence = pin!(sleep(server.bounds.header_read));
+    let mut is_silent = true;
+    loop {
+        tokio::select! {
+            biased;
+            ended = conversation.as_mut() => return ended,
+            () = server.draining.cancelled() => break,
+            () = silence.as_mut(), if is_silent => {
+                is_silent = false;
+                if !asked.load(Relaxed) {
+                    return Err("the client did not say anything".into());
+                }
+            }
+        }
     }
+    conversation.as_mut().graceful_shutdown();
     conversation.await
+}
+
+/// How both kinds of HTTP are spoken.
+fn builder(server: &Arc<Server>) -> auto::Builder<Aside> {
+    let bounds = &server.bounds;
+    let mut builder = auto::Builder::new(Aside(server.clone()));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(bounds.header_read).max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX_HTTP2)
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(bounds.body_idle)
+        .keep_alive_timeout(bounds.header_read);
+    builder
 }
 
 fn registered(stream: std::net::TcpStream) -> io::Result<TcpStream> {
@@ -100,20 +129,4 @@ fn registered(stream: std::net::TcpStream) -> io::Result<TcpStream> {
     // An answer goes out when it is written, not when the next one is.
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn refused(refusal: Refusal) -> Response {
-    let (status, text) = match refusal {
-        Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting for this pod\n"),
-        Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "this pod cannot take a request now\n"),
-        Refusal::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "the program failed on this request; see its log\n"),
-    };
-    let mut response =
-        Response::new(Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
 }

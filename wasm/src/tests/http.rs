@@ -1,5 +1,7 @@
 //! HTTP programs: served, reused, replaced when they fail, drained when they stop.
 
+mod misbehaving;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

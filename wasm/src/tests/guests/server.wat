@@ -1,4 +1,6 @@
-;; Answers by the first letter of the path: /trap traps, /grow takes all memory, /spin never answers;
+;; Answers by the first letter of the path: /trap traps, /grow takes all memory, /spin never answers, /exit exits,
+;; /nothing returns without an answer; /keep neither finishes it nor lets go of it; /cut does not finish its answer, /abort traps in it, /late spins in it,
+;; /flood never comes to its end;
 ;; any other path is answered with how many requests this instance has answered so far, in one digit.
 ;; It says how long its answer is, and takes it for an error if it cannot flush and finish it.
 (module
@@ -15,6 +17,8 @@
   (import "wasi:io/streams@0.2.12" "[method]output-stream.blocking-write-and-flush"
     (func $put (param i32 i32 i32 i32)))
   (import "wasi:io/streams@0.2.12" "[resource-drop]output-stream" (func $drop-stream (param i32)))
+  (import "wasi:http/types@0.2.12" "[resource-drop]outgoing-body" (func $drop-body (param i32)))
+  (import "wasi:cli/exit@0.2.12" "exit-with-code" (func $exit (param i32)))
   (memory (export "memory") 1)
   (global $count (mut i32) (i32.const 0))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
@@ -26,15 +30,20 @@
     (local $letter i32) (local $fields i32) (local $r i32) (local $b i32) (local $s i32)
     (call $path (local.get $request) (i32.const 16))
     (local.set $letter (i32.load8_u (i32.add (i32.load (i32.const 20)) (i32.const 1))))
+    ;; The next path may be shorter.
+    (i32.store8 (i32.add (i32.load (i32.const 20)) (i32.const 1)) (i32.const 0))
     (if (i32.eq (local.get $letter) (i32.const 116)) (then (call $boom)))
     (if (i32.eq (local.get $letter) (i32.const 103))
       (then (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))))
     (if (i32.eq (local.get $letter) (i32.const 115)) (then (loop $ever (br $ever))))
+    (if (i32.eq (local.get $letter) (i32.const 101)) (then (call $exit (i32.const 3))))
+    (if (i32.eq (local.get $letter) (i32.const 110)) (then return))
     (global.set $count (i32.add (global.get $count) (i32.const 1)))
     (i32.store8 (i32.const 100) (i32.add (i32.const 48) (i32.rem_u (global.get $count) (i32.const 10))))
     (local.set $fields (call $fields))
-    (call $append (local.get $fields) (i32.const 200) (i32.const 14) (i32.const 214) (i32.const 1) (i32.const 32))
-    (call $ok (i32.const 32))
+    (if (i32.lt_u (local.get $letter) (i32.const 97)) (then
+      (call $append (local.get $fields) (i32.const 200) (i32.const 14) (i32.const 214) (i32.const 1) (i32.const 32))
+      (call $ok (i32.const 32))))
     (local.set $r (call $response (local.get $fields)))
     (call $body (local.get $r) (i32.const 16))
     (local.set $b (i32.load (i32.const 20)))
@@ -44,7 +53,16 @@
     (local.set $s (i32.load (i32.const 20)))
     (call $put (local.get $s) (i32.const 100) (i32.const 2) (i32.const 32))
     (call $ok (i32.const 32))
+    (if (i32.eq (local.get $letter) (i32.const 102))
+      (then (loop $more
+        (call $put (local.get $s) (i32.const 8192) (i32.const 4096) (i32.const 32))
+        (call $ok (i32.const 32))
+        (br $more))))
+    (if (i32.eq (local.get $letter) (i32.const 97)) (then (call $boom)))
+    (if (i32.eq (local.get $letter) (i32.const 108)) (then (loop $ever (br $ever))))
     (call $drop-stream (local.get $s))
+    (if (i32.eq (local.get $letter) (i32.const 99)) (then (call $drop-body (local.get $b)) return))
+    (if (i32.eq (local.get $letter) (i32.const 107)) (then return))
     (call $finish (local.get $b) (i32.const 0) (i32.const 0) (i32.const 48))
     (call $ok (i32.const 48))
     (call $drop-request (local.get $request))))
