@@ -11,13 +11,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// GETs a path; returns status and body.
 pub fn get(addr: SocketAddr, path: &str) -> Result<(u16, String), String> {
-    exchange(addr, path).map_err(|error| format!("GET http://{addr}{path}: {error}"))
+    exchange(addr, "GET", path, "").map_err(|error| format!("GET http://{addr}{path}: {error}"))
 }
 
-fn exchange(addr: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+/// POSTs a text to a path; returns status and body.
+pub fn post(addr: SocketAddr, path: &str, text: &str) -> Result<(u16, String), String> {
+    exchange(addr, "POST", path, text).map_err(|error| format!("POST http://{addr}{path}: {error}"))
+}
+
+fn exchange(addr: SocketAddr, method: &str, path: &str, text: &str) -> std::io::Result<(u16, String)> {
     let mut connection = TcpStream::connect_timeout(&addr, PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;
-    write!(connection, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    write!(connection, "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n")?;
+    write!(connection, "Content-Length: {}\r\n\r\n{text}", text.len())?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer)?;
     parse(&String::from_utf8_lossy(&answer))

@@ -41,3 +41,10 @@ pub fn sample(name: &str) -> PathBuf {
     assert!(wasm.exists(), "{} is missing: run `scripts/samples`", wasm.display());
     wasm
 }
+
+/// A component that only the tests run.
+pub fn guest(name: &str) -> PathBuf {
+    let wasm = root().join("target/guests").join(format!("{name}.wasm"));
+    assert!(wasm.exists(), "{} is missing: run `scripts/guests`", wasm.display());
+    wasm
+}

@@ -18,4 +18,5 @@ mod kube_rs;
 mod kubectl;
 mod network;
 mod refusals;
+mod toolchains;
 mod verbs;
