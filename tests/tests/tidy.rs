@@ -27,8 +27,8 @@ const SOLE_OWNERS: &[(&str, &[&str])] = &[
     ("redb", &["coracle-apiserver"]),
     ("axum", &["coracle-apiserver"]),
     ("rcgen", &["coracle-apiserver"]),
-    // The host of guests is a client only: the HTTPS of guests that call out. So are the benches that load the API.
-    ("tokio-rustls", &["coracle-apiserver", "coracle-wasm", "coracle-benches"]),
+    // The others are clients only: the HTTPS of guests that call out, of probes, and of benches that load the API.
+    ("tokio-rustls", &["coracle-apiserver", "coracle-wasm", "coracle-runtime", "coracle-benches"]),
     // The benches compare with a bare wasmtime host, which they hold themselves.
     ("wasmtime", &["coracle-wasm", "coracle-benches"]),
     ("wasmtime-wasi", &["coracle-wasm", "coracle-benches"]),

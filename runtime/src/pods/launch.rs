@@ -11,24 +11,28 @@ use coracle_api::quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::probe;
 use super::request_timeout::request_timeout;
+use super::{hooks, probe};
 use crate::downward::Facts;
 use crate::env::{self, Given};
 use crate::images::{Image, Missing, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
 use crate::logs::{ContainerLog, Output, Place};
 use crate::volumes::{PodDir, prepare_root};
-use coracle_wasm::{Launch, LoadError, Outcome, Program, Running, Shape, StartError};
+use coracle_wasm::{Control, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError};
 
 /// A compilation that takes longer than this is worth an event.
 const COMPILING_IS_SAID: Duration = Duration::from_millis(200);
 
 /// The port on which an HTTP program is served whose container names none.
 const HTTP_PORT: u16 = 80;
+
+/// How long a container may take to stop when its preStop hook left it no time: the kubelet's minimum.
+const STOP_PATIENCE_MIN: Duration = Duration::from_secs(2);
 
 /// The exit code of a container that could not be run (Docker's).
 const CANNOT_RUN: i32 = 128;
@@ -87,12 +91,12 @@ pub(super) async fn run(order: Order) {
 }
 
 impl Order {
-    async fn report(&self, event: Event) {
+    pub(super) async fn report(&self, event: Event) {
         // Nobody listens when the worker has ended, and then nobody needs to know.
         let _ = self.reports.send(event).await;
     }
 
-    fn say(&self, kind: Kind, reason: &str, message: String) {
+    pub(super) fn say(&self, kind: Kind, reason: &str, message: String) {
         self.shared.speaker.pod(&self.pod, self.field.clone(), kind, reason, message);
     }
 
@@ -109,7 +113,6 @@ impl Order {
                 let id = uuid::Uuid::new_v4().simple().to_string();
                 let event = Event::Started { slot: self.slot, run: self.run, id, image_id: image.id };
                 self.report(event).await;
-                self.report(Event::Hooked { slot: self.slot, run: self.run, succeeded: true }).await;
                 self.say(Kind::Normal, "Started", format!("Started container {}", self.container.name));
                 Ok(Started { running, shape, log })
             }
@@ -237,26 +240,71 @@ impl Order {
         }
     }
 
-    /// Attends a running container: probes it, writes its log, stops it when told to. Returns how it ended.
+    /// Attends a running container: runs its hooks and probes, writes its log, stops it when told to. Returns how it
+    /// ended.
     async fn attend(&self, started: Started) -> End {
         let Started { mut running, shape, log } = started;
-        let control = running.control();
+        let (control, sandbox) = (running.control(), running.sandbox());
         let mut killed = false;
         let outcome = {
             let mut outcome = std::pin::pin!(running.outcome());
-            let mut aside = std::pin::pin!(async { tokio::join!(log.write_behind(), probe::probe(self)) });
-            let (mut told, mut done) = (false, false);
+            let mut aside = std::pin::pin!(async { tokio::join!(log.write_behind(), self.look_after(&sandbox)) });
+            let mut end = std::pin::pin!(self.end(&control, &sandbox));
+            let mut done = false;
             loop {
                 tokio::select! {
                     outcome = &mut outcome => break outcome,
-                    () = self.kill.cancelled(), if !killed => { killed = true; control.kill(); }
-                    () = self.stop.cancelled(), if !told => { told = true; control.stop(); }
+                    () = &mut end, if !killed => killed = true,
                     _ = &mut aside, if !done => done = true,
                 }
             }
         };
         self.shared.logs.end(&self.place(), &log);
         end_of(outcome, shape, killed)
+    }
+
+    /// The postStart hook, then the probes.
+    async fn look_after(&self, sandbox: &Sandbox) {
+        let since = Instant::now();
+        if let Some(hook) = self.container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) {
+            let done = hooks::run(self, sandbox, hook).await;
+            let succeeded = done.is_ok();
+            if let Err(error) = done {
+                tracing::info!(%error, container = self.container.name, "a postStart hook failed");
+                self.say(Kind::Warning, "FailedPostStartHook", "PostStartHook failed".to_owned());
+            }
+            self.report(Event::Hooked { slot: self.slot, run: self.run, succeeded }).await;
+            if !succeeded {
+                return;
+            }
+        }
+        probe::probe(self, sandbox, since).await;
+    }
+
+    /// Ends the container when told to, the preStop hook before all else. Returns when it has been killed.
+    async fn end(&self, control: &Control, sandbox: &Sandbox) {
+        tokio::select! {
+            biased;
+            () = self.kill.cancelled() => return control.kill(),
+            () = self.stop.cancelled() => {}
+        }
+        if let Some(hook) = self.container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) {
+            tokio::select! {
+                done = hooks::run(self, sandbox, hook) => if let Err(error) = done {
+                    tracing::info!(%error, container = self.container.name, "a preStop hook failed");
+                    self.say(Kind::Warning, "FailedPreStopHook", "PreStopHook failed".to_owned());
+                },
+                // The hook has used up the time; the container has a little of its own all the same.
+                () = self.kill.cancelled() => {
+                    control.stop();
+                    tokio::time::sleep(STOP_PATIENCE_MIN).await;
+                    return control.kill();
+                }
+            }
+        }
+        control.stop();
+        self.kill.cancelled().await;
+        control.kill();
     }
 }
 

@@ -61,7 +61,6 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
 
 fn about_container(container: &Container) -> Vec<&'static str> {
     let security = container.security_context.as_ref();
-    let probes = [&container.startup_probe, &container.readiness_probe, &container.liveness_probe];
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
     let path = container.termination_message_path.as_deref();
     let policy = container.termination_message_policy.as_deref();
@@ -74,7 +73,7 @@ fn about_container(container: &Container) -> Vec<&'static str> {
         ("appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
         ("windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
         ("restartPolicyRules", container.restart_policy_rules.as_ref().is_some_and(|r| !r.is_empty())),
-        ("lifecycle", container.lifecycle.is_some()),
+        ("lifecycle.stopSignal", container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some())),
         ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
         ("stdin", on(container.stdin)),
         ("tty", on(container.tty)),
@@ -82,10 +81,6 @@ fn about_container(container: &Container) -> Vec<&'static str> {
         ("terminationMessagePath", path.is_some_and(|p| p != TERMINATION_MESSAGE_PATH)),
         ("terminationMessagePolicy", policy.is_some_and(|p| p != "File")),
         ("the ephemeral-storage limit", limits.is_some_and(|l| l.contains_key("ephemeral-storage"))),
-        (
-            "exec and grpc probes (they count as passed)",
-            probes.into_iter().flatten().any(|p| p.exec.is_some() || p.grpc.is_some()),
-        ),
     ])
 }
 
@@ -131,7 +126,7 @@ mod tests {
             "securityContext": {"procMount": "Unmasked", "seLinuxOptions": {}, "windowsOptions": {}},
             "ports": [{"containerPort": 80, "hostPort": 80}],
             "resources": {"limits": {"ephemeral-storage": "1Mi"}},
-            "livenessProbe": {"exec": {"command": ["x"]}},
+            "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"sleep": {"seconds": 1}}},
         });
         let spec = json!({
             "containers": [container], "hostNetwork": true, "hostAliases": [{"ip": "1.2.3.4"}],
@@ -146,11 +141,11 @@ mod tests {
                 procMount of container a
                 seLinuxOptions of container a
                 windowsOptions of container a
+                lifecycle.stopSignal of container a
                 tty of container a
                 hostPort of container a
                 terminationMessagePath of container a
                 the ephemeral-storage limit of container a
-                exec and grpc probes (they count as passed) of container a
                 sizeLimit of volume v"]],
         );
     }

@@ -1,178 +1,160 @@
-//! Probes: asks a container by HTTP or TCP how it is, and reports when the opinion changes.
+//! Probes: asks a container how it is, again and again, and reports when the opinion changes.
 //!
-//! Thresholds are counted here; what follows from an opinion is the lifecycle's to decide. Nothing is probed by a
-//! command inside a container: those probes count as passed, and an event has said so.
+//! What follows from an opinion is the lifecycle's to decide. A probe is one timer and no thread; it ends with the
+//! container, and those that could restart it end as soon as the container is told to stop.
 
-use std::net::SocketAddr;
+mod exec;
+mod grpc;
+mod http;
+mod opinion;
+mod place;
+mod target;
+mod tcp;
+mod tls;
+
 use std::time::Duration;
 
 use coracle_api::event::Kind;
-use k8s_openapi::api::core::v1::{Container, HTTPHeader, Probe as Spec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use coracle_wasm::Sandbox;
+use k8s_openapi::api::core::v1::Probe as Spec;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
-use super::launch::{Order, http_port};
+use super::launch::Order;
 use crate::lifecycle::{Event, Probe};
+use opinion::Opinion;
 
-/// So much of an answer is read: its first line, and the beginning of a body that says what is wrong.
-const ANSWER_BYTES_MAX: usize = 1024;
+pub(super) use exec::{Came, run as run_command};
+pub(super) use http::{get, target};
+pub(super) use place::Refusal;
 
-/// Runs the probes of a container for as long as it is polled. Returns at once if it has none.
-pub(super) async fn probe(order: &Order) {
+/// A container may take so long to begin to listen before it is held against it.
+const BEGINS_TO_LISTEN: Duration = Duration::from_secs(1);
+
+/// The first wait for a container that does not listen yet; it doubles.
+const LISTENS_FIRST: Duration = Duration::from_millis(10);
+
+/// What a container answers to one question.
+enum Answer {
+    /// It is well.
+    Healthy,
+    /// It is well, but something about it should be said.
+    Doubtful(String),
+    /// It is not, and why.
+    Unhealthy(String),
+    /// Nobody listens, which is no wonder if it has only begun.
+    NobodyListens(String),
+    /// The question could not be put. It counts neither way.
+    Unknown(String),
+}
+
+/// What is asked, and where.
+struct Watch<'a> {
+    order: &'a Order,
+    sandbox: &'a Sandbox,
+    probe: Probe,
+    spec: &'a Spec,
+    /// When the container began.
+    since: Instant,
+}
+
+/// Runs the probes of a container that began at `since`, for as long as it is polled. Returns when none goes on.
+pub(super) async fn probe(order: &Order, sandbox: &Sandbox, since: Instant) {
     let c = &order.container;
-    if let Some(spec) = &c.startup_probe {
-        watch(order, Probe::Startup, spec).await;
+    let watch = |probe, spec| Watch { order, sandbox, probe, spec, since };
+    if let Some(spec) = &c.startup_probe
+        && order.stop.run_until_cancelled(watch(Probe::Startup, spec).run()).await.is_none()
+    {
+        return;
     }
-    tokio::join!(
-        watch_if(order, Probe::Readiness, c.readiness_probe.as_ref()),
-        watch_if(order, Probe::Liveness, c.liveness_probe.as_ref()),
-    );
-}
-
-async fn watch_if(order: &Order, probe: Probe, spec: Option<&Spec>) {
-    if let Some(spec) = spec {
-        watch(order, probe, spec).await;
-    }
-}
-
-/// Probes again and again; a startup probe only until it has succeeded.
-async fn watch(order: &Order, probe: Probe, spec: &Spec) {
-    let seconds =
-        |s: Option<i32>, default| Duration::from_secs(s.and_then(|s| u64::try_from(s).ok()).unwrap_or(default));
-    let period = seconds(spec.period_seconds.filter(|s| *s > 0), 10);
-    let patience = seconds(spec.timeout_seconds.filter(|s| *s > 0), 1);
-    let threshold = |n: Option<i32>, default| n.filter(|n| *n > 0).unwrap_or(default);
-    let (good, bad) = (threshold(spec.success_threshold, 1), threshold(spec.failure_threshold, 3));
-    tokio::time::sleep(seconds(spec.initial_delay_seconds, 0)).await;
-    let (mut streak, mut last, mut opinion) = (0, None, None);
-    loop {
-        let answer = match tokio::time::timeout(patience, ask(order, spec)).await {
-            Ok(answer) => answer,
-            Err(_) => Err("context deadline exceeded".to_owned()),
-        };
-        let healthy = answer.is_ok();
-        if let Err(why) = answer {
-            let name = capitalized(probe);
-            order.shared.speaker.pod(
-                &order.pod,
-                order.field.clone(),
-                Kind::Warning,
-                "Unhealthy",
-                format!("{name} probe failed: {why}"),
-            );
+    let readiness = async {
+        if let Some(spec) = &c.readiness_probe {
+            watch(Probe::Readiness, spec).run().await;
         }
-        streak = if last == Some(healthy) { streak + 1 } else { 1 };
-        last = Some(healthy);
-        if streak >= if healthy { good } else { bad } && opinion != Some(healthy) {
-            opinion = Some(healthy);
-            let event = Event::Probed { slot: order.slot, run: order.run, probe, healthy };
-            // The worker has ended if nobody takes it.
-            let _ = order.reports.send(event).await;
+    };
+    let liveness = async {
+        if let Some(spec) = &c.liveness_probe {
+            // A container that is told to stop is not to be stopped for its health as well.
+            order.stop.run_until_cancelled(watch(Probe::Liveness, spec).run()).await;
+        }
+    };
+    tokio::join!(readiness, liveness);
+}
+
+impl Watch<'_> {
+    /// Asks again and again; a startup probe only until it has succeeded.
+    async fn run(&self) {
+        let delay = seconds(self.spec.initial_delay_seconds, 0);
+        sleep_until(self.since + delay).await;
+        let mut ticks = interval_at(Instant::now(), seconds(self.spec.period_seconds.filter(|s| *s > 0), 10));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut opinion = Opinion::new(self.spec);
+        loop {
+            ticks.tick().await;
+            let Some(healthy) = self.say(self.settled().await) else { continue };
+            let Some(healthy) = opinion.hear(healthy) else { continue };
+            let (slot, run, probe) = (self.order.slot, self.order.run, self.probe);
+            self.order.report(Event::Probed { slot, run, probe, healthy }).await;
             if probe == Probe::Startup && healthy {
                 return;
             }
         }
-        tokio::time::sleep(period).await;
     }
-}
 
-const fn capitalized(probe: Probe) -> &'static str {
-    match probe {
-        Probe::Startup => "Startup",
-        Probe::Readiness => "Readiness",
-        Probe::Liveness => "Liveness",
-    }
-}
-
-async fn ask(order: &Order, spec: &Spec) -> Result<(), String> {
-    if let Some(http) = &spec.http_get {
-        let port = port_of(&http.port, &order.container)?;
-        let path = http.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
-        let headers = http.http_headers.as_deref().unwrap_or_default();
-        let stream = connect(order, port).await?;
-        let host = format!("{}:{port}", order.attachment.ip());
-        return get(stream, path, &host, headers).await;
-    }
-    match &spec.tcp_socket {
-        Some(tcp) => connect(order, port_of(&tcp.port, &order.container)?).await.map(drop),
-        None => Ok(()),
-    }
-}
-
-fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
-    let number = match port {
-        IntOrString::Int(number) => Some(*number),
-        IntOrString::String(name) => {
-            let named = container.ports.iter().flatten().find(|p| p.name.as_ref() == Some(name));
-            named.map(|p| p.container_port).or_else(|| name.parse().ok())
+    /// An answer; of a container that has only begun, not before it listens, for a while.
+    async fn settled(&self) -> Answer {
+        let mut wait = LISTENS_FIRST;
+        loop {
+            match self.ask().await {
+                Answer::NobodyListens(_) if self.since.elapsed() + wait < BEGINS_TO_LISTEN => {
+                    sleep(wait).await;
+                    wait *= 2;
+                }
+                answer => return answer,
+            }
         }
-    };
-    match number.and_then(|n| u16::try_from(n).ok()) {
-        Some(0) | None => Err(format!("invalid port {port:?}; the first of the container is {}", http_port(container))),
-        Some(port) => Ok(port),
+    }
+
+    async fn ask(&self) -> Answer {
+        let patience = seconds(self.spec.timeout_seconds.filter(|s| *s > 0), 1);
+        if let Some(action) = &self.spec.exec {
+            exec::ask(self.order, self.sandbox, action, patience).await
+        } else if let Some(action) = &self.spec.http_get {
+            http::ask(self.order, action, patience).await
+        } else if let Some(action) = &self.spec.tcp_socket {
+            tcp::ask(self.order, action, patience).await
+        } else if let Some(action) = &self.spec.grpc {
+            grpc::ask(self.order, action, patience).await
+        } else {
+            Answer::Unknown(format!("missing probe handler for {}", self.order.container.name))
+        }
+    }
+
+    /// Says what is to be said of an answer. Returns whether it is a good one, if it counts.
+    fn say(&self, answer: Answer) -> Option<bool> {
+        let name = match self.probe {
+            Probe::Startup => "Startup",
+            Probe::Readiness => "Readiness",
+            Probe::Liveness => "Liveness",
+        };
+        let warn = |reason, message| self.order.say(Kind::Warning, reason, message);
+        match answer {
+            Answer::Healthy => Some(true),
+            Answer::Doubtful(why) => {
+                warn("ProbeWarning", format!("{name} probe warning: {why}"));
+                Some(true)
+            }
+            Answer::Unhealthy(why) | Answer::NobodyListens(why) => {
+                warn("Unhealthy", format!("{name} probe failed: {why}"));
+                Some(false)
+            }
+            Answer::Unknown(why) => {
+                warn("Unhealthy", format!("{name} probe errored and resulted in unknown state: {why}"));
+                None
+            }
+        }
     }
 }
 
-async fn connect(order: &Order, port: u16) -> Result<TcpStream, String> {
-    let address = SocketAddr::new(order.attachment.ip(), port);
-    let refused = |e: &dyn std::fmt::Display| format!("dial tcp {address}: connect: {e}");
-    let real = order.attachment.connect(address).map_err(|e| refused(&e))?;
-    TcpStream::connect(real).await.map_err(|e| refused(&e))
-}
-
-/// A request with no body, and only the first line of its answer: too little to need a library.
-async fn get(mut stream: TcpStream, path: &str, host: &str, headers: &[HTTPHeader]) -> Result<(), String> {
-    let own = headers.iter().any(|h| h.name.eq_ignore_ascii_case("host"));
-    let mut request =
-        format!("GET {path} HTTP/1.1\r\nUser-Agent: kube-probe/1.37\r\nAccept: */*\r\nConnection: close\r\n");
-    if !own {
-        request += &format!("Host: {host}\r\n");
-    }
-    for header in headers.iter().filter(|h| !h.name.contains(['\r', '\n']) && !h.value.contains(['\r', '\n'])) {
-        request += &format!("{}: {}\r\n", header.name, header.value);
-    }
-    request += "\r\n";
-    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
-    let mut answer = Vec::new();
-    stream
-        .take(u64::try_from(ANSWER_BYTES_MAX).unwrap_or(0))
-        .read_to_end(&mut answer)
-        .await
-        .map_err(|e| e.to_string())?;
-    match status_of(&answer) {
-        Some(200..400) => Ok(()),
-        Some(code) => Err(format!("HTTP probe failed with statuscode: {code}")),
-        None => Err("malformed HTTP response".to_owned()),
-    }
-}
-
-/// The number in `HTTP/1.1 200 OK`.
-fn status_of(answer: &[u8]) -> Option<u16> {
-    let line = answer.split(|b| *b == b'\r').next()?;
-    let text = std::str::from_utf8(line).ok()?;
-    text.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_line_of_an_answer_has_its_status() {
-        assert_eq!(status_of(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(204));
-        assert_eq!(status_of(b"HTTP/1.0 503\r\n"), Some(503));
-        assert_eq!(status_of(b"SSH-2.0"), None);
-    }
-
-    #[test]
-    fn a_port_is_a_number_or_the_name_of_one() {
-        let container: Container =
-            serde_json::from_value(serde_json::json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}))
-                .unwrap();
-        assert_eq!(port_of(&IntOrString::Int(80), &container), Ok(80));
-        assert_eq!(port_of(&IntOrString::String("web".into()), &container), Ok(8080));
-        assert!(port_of(&IntOrString::String("none".into()), &container).is_err());
-        assert!(port_of(&IntOrString::Int(0), &container).is_err());
-    }
+fn seconds(given: Option<i32>, default: u64) -> Duration {
+    Duration::from_secs(given.and_then(|s| u64::try_from(s).ok()).unwrap_or(default))
 }

@@ -1,0 +1,92 @@
+//! An exec probe: healthy is whose command ends with 0.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use coracle_wasm::{Exec, ExecError, Outcome, Sandbox, Sink};
+use k8s_openapi::api::core::v1::ExecAction;
+
+use super::Answer;
+use crate::pods::launch::Order;
+
+/// So much of a command's output is kept for the event: as much as the kubelet keeps.
+const OUTPUT_BYTES_MAX: usize = 10 * 1024;
+
+/// What a command wrote to both its outputs, as far as it is kept.
+#[derive(Default)]
+struct Kept(Mutex<Vec<u8>>);
+
+impl Sink for Kept {
+    fn write(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = OUTPUT_BYTES_MAX.saturating_sub(kept.len());
+        kept.extend(bytes.iter().take(room));
+    }
+}
+
+impl Kept {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+/// What came of a command.
+pub(in crate::pods) enum Came {
+    /// It ended.
+    Ended {
+        /// Its exit code.
+        code: i32,
+        /// What it wrote.
+        output: String,
+    },
+    /// It could not be run.
+    Not(ExecError),
+}
+
+/// Runs a command in the container to its end.
+pub(in crate::pods) async fn run(order: &Order, sandbox: &Sandbox, action: &ExecAction) -> Came {
+    let kept = Arc::<Kept>::default();
+    let args = action.command.clone().unwrap_or_default();
+    let exec = Exec { args, stdin: None, stdout: kept.clone(), stderr: kept.clone() };
+    match order.shared.wasm.exec(sandbox, exec).await {
+        Ok(outcome) => Came::Ended { code: code(&outcome), output: kept.text() },
+        Err(error) => Came::Not(error),
+    }
+}
+
+/// A command is never asked to end: what stopped it is a kill.
+fn code(outcome: &Outcome) -> i32 {
+    match outcome {
+        Outcome::Stopped => 137,
+        Outcome::Exited(_) | Outcome::Trapped { .. } | Outcome::OutOfMemory => outcome.exit_code(),
+    }
+}
+
+/// Runs the probe's command.
+pub(super) async fn ask(order: &Order, sandbox: &Sandbox, action: &ExecAction, patience: Duration) -> Answer {
+    match tokio::time::timeout(patience, run(order, sandbox, action)).await {
+        Ok(Came::Ended { code: 0, .. }) => Answer::Healthy,
+        Ok(Came::Ended { output, .. }) => Answer::Unhealthy(output),
+        // The container has ended, and its end says all there is to say.
+        Ok(Came::Not(ExecError::Ended)) => std::future::pending().await,
+        Ok(Came::Not(error)) => Answer::Unknown(crate::with_causes(&error)),
+        Err(_) => {
+            let command = action.command.as_deref().unwrap_or_default().join(" ");
+            Answer::Unhealthy(format!("command timed out: {command:?} timed out after {}s", patience.as_secs()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_beginning_of_a_long_output_is_kept() {
+        let kept = Kept::default();
+        for _ in 0..3 {
+            kept.write(&[b'x'; 4096]);
+        }
+        assert_eq!(kept.text().len(), OUTPUT_BYTES_MAX);
+    }
+}
