@@ -93,6 +93,9 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_delimiter = ',', value_name = "PLUGIN,…")]
     #[serde(default)]
     disable_admission_plugins: Vec<String>,
+    /// Mirrors, credentials and TLS of image registries, as k3s has them [default: registries.yaml in the data dir]
+    #[arg(long, value_name = "FILE")]
+    private_registry: Option<PathBuf>,
     /// Parts to leave out
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
     #[serde(default)]
@@ -129,6 +132,7 @@ pub(crate) struct Settings {
     pub(crate) host_name: String,
     pub(crate) access: Access,
     pub(crate) bounds: Bounds,
+    pub(crate) private_registry: Option<PathBuf>,
     pub(crate) disabled: BTreeSet<Part>,
 }
 
@@ -207,6 +211,7 @@ impl ServerOptions {
             host_name,
             access,
             bounds,
+            private_registry: self.private_registry.or(file.private_registry),
             disabled,
         })
     }

@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod nodes;
+mod registries;
 mod signals;
 mod stop;
 
@@ -16,6 +17,7 @@ use coracle_api::meet::{HttpService, Nodes};
 use coracle_api::wellknown;
 use coracle_apiserver::{Apiserver, Identity, Mounts};
 use coracle_runtime::images::ImageStore;
+use coracle_runtime::images::pull::Puller;
 
 use crate::options::{Part, ServerOptions, Settings};
 use crate::output;
@@ -39,6 +41,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 
     let nodes = Arc::new(LocalNodes::default());
     let images = Arc::new(ImageStore::open(settings.data_dir.join("images")).context("the image store does not open")?);
+    let puller = Arc::new(Puller::open(ImageStore::clone(&images), registries::read(&settings)?)?);
     let apiserver = build_apiserver(&settings, nodes.clone(), images.clone()).await?;
     let api_address = apiserver.addr();
     let kubeconfig = apiserver.kubeconfig().to_owned();
@@ -51,7 +54,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = match &network {
         Some(network) if settings.runs(Part::Node) => {
             let resolver = bootstrap::resolver(dns.as_ref());
-            let parts = coracle_runtime::Parts { network: network.pods(), resolver, images };
+            let parts = coracle_runtime::Parts { network: network.pods(), resolver, images, puller };
             let node =
                 build_node(&settings, apiserver.client(Identity::node(settings.node_name.as_str())), parts).await?;
             nodes.add(settings.node_name.clone(), node.kubelet());

@@ -8,6 +8,7 @@ pub(crate) mod garbage;
 mod layout;
 mod manifest;
 mod name;
+pub mod pull;
 mod registry;
 mod upload;
 mod uses;
@@ -46,6 +47,8 @@ pub struct Image {
     pub path: PathBuf,
     /// The layer's size in bytes.
     pub size: u64,
+    /// Whether it came from a registry, which may have another one by now.
+    pub was_pulled: bool,
 }
 
 /// Why a name gives no image to start from.
@@ -67,6 +70,14 @@ pub enum Missing {
         /// What was found and what is missing.
         why: String,
     },
+}
+
+impl Missing {
+    /// There is no image of this name.
+    #[must_use]
+    pub fn not_found(reference: &Reference) -> Self {
+        Self::NotFound { name: reference.familiar(), file: reference.base_name().to_owned() }
+    }
 }
 
 /// What `coracle image list` and the node's status show of an image.
@@ -135,9 +146,7 @@ impl ImageStore {
     /// [`Missing`] if there is none, or if it holds no WebAssembly.
     pub fn find(&self, reference: &Reference) -> Result<Image, Missing> {
         let layout = self.layout();
-        let entry = layout
-            .find(reference)
-            .ok_or_else(|| Missing::NotFound { name: reference.familiar(), file: reference.base_name().to_owned() })?;
+        let entry = layout.find(reference).ok_or_else(|| Missing::not_found(reference))?;
         match &entry.content {
             Ok(content) => Ok(Image {
                 digest: entry.digest.clone(),
@@ -145,6 +154,7 @@ impl ImageStore {
                 layer: content.layer.clone(),
                 path: layout.blob_path(&content.layer),
                 size: content.layer_size,
+                was_pulled: entry.origin == Origin::Pulled,
             }),
             Err(why) => Err(Missing::NotWasm { name: reference.familiar(), why: why.clone() }),
         }

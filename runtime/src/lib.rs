@@ -36,6 +36,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use images::pull::Puller;
 use images::{ImageStore, Policy};
 use kubelet::Kubelet;
 use logs::{Logs, Rotation};
@@ -106,6 +107,8 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolver>,
     /// The local image store.
     pub images: Arc<ImageStore>,
+    /// Fills it from remote registries.
+    pub puller: Arc<Puller>,
 }
 
 /// Why a node cannot be built.
@@ -167,6 +170,7 @@ impl Node {
             host_ip: config.address,
             allocatable: machine.allocatable(),
             images: Arc::clone(&parts.images),
+            puller: parts.puller,
             wasm,
             network: parts.network,
             resolver: parts.resolver,

@@ -10,6 +10,7 @@ mod left_out;
 mod prepare;
 mod probe;
 mod publish;
+mod pull;
 mod records;
 mod request_timeout;
 mod worker;
@@ -32,6 +33,7 @@ use tracing::Instrument;
 
 use crate::downward::Allocatable;
 use crate::images::ImageStore;
+use crate::images::pull::Puller;
 use crate::logs::Logs;
 use crate::sources::Sources;
 use crate::speak::Speaker;
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) host_ip: IpAddr,
     pub(crate) allocatable: Allocatable,
     pub(crate) images: Arc<ImageStore>,
+    pub(crate) puller: Arc<Puller>,
     pub(crate) wasm: Wasm,
     pub(crate) network: Arc<dyn PodNetwork>,
     pub(crate) resolver: Arc<dyn Resolver>,

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::*;
+use crate::images::pull::Registries;
 use api::Api;
 use network::NoNetwork;
 
@@ -29,7 +30,9 @@ struct Rig {
 impl Rig {
     async fn start(dir: &Path, api: Api) -> Self {
         let images = Arc::new(ImageStore::open(dir.join("images")).unwrap());
-        let parts = Parts { network: Arc::new(NoNetwork), resolver: Arc::new(NoNetwork), images: images.clone() };
+        let puller = Arc::new(Puller::open(ImageStore::clone(&images), Registries::default()).unwrap());
+        let parts =
+            Parts { network: Arc::new(NoNetwork), resolver: Arc::new(NoNetwork), images: images.clone(), puller };
         let config = Config { data_dir: dir.to_owned(), ..Config::default() };
         let node = Node::build(api.client(), config, parts).await.unwrap();
         let (kubelet, stop) = (node.kubelet(), CancellationToken::new());

@@ -144,6 +144,7 @@ impl Layout {
             media_type: own.unwrap_or_default(),
             digest: digest.to_string(),
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            platform: None,
         };
         let line = Line { descriptor, name: Some(reference.familiar()), origin, arrived: Some(now) };
         let entry = self.entry(line, now).map_err(|error| LayoutError::Read {

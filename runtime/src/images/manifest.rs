@@ -30,6 +30,25 @@ pub(super) struct Descriptor {
     pub(super) digest: String,
     #[serde(default)]
     pub(super) size: u64,
+    /// In an index: what the manifest is for.
+    #[serde(default)]
+    pub(super) platform: Option<Platform>,
+}
+
+/// What a manifest of an index is for: `linux/amd64`, `wasip2/wasm`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Platform {
+    #[serde(default)]
+    pub(super) os: String,
+    #[serde(default)]
+    pub(super) architecture: String,
+}
+
+impl Descriptor {
+    /// What it is for, as people write it; its type if it does not say.
+    pub(super) fn platform_name(&self) -> String {
+        self.platform.as_ref().map_or_else(|| self.media_type.clone(), |p| format!("{}/{}", p.os, p.architecture))
+    }
 }
 
 /// A manifest of one image, or an index of several.

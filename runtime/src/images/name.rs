@@ -52,6 +52,24 @@ impl Reference {
         &self.repository
     }
 
+    /// The registry's host: `docker.io`.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        self.repository.split_once('/').map_or("", |(host, _)| host)
+    }
+
+    /// The repository without its registry: `library/hello`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.repository.split_once('/').map_or(&self.repository, |(_, path)| path)
+    }
+
+    /// Whether the registry's host was written down, rather than filled in.
+    #[must_use]
+    pub fn names_registry(&self) -> bool {
+        self.written.split_once('/').is_some_and(|(first, _)| is_host(first))
+    }
+
     /// The tag or digest.
     #[must_use]
     pub fn pick(&self) -> &Pick {
@@ -98,7 +116,7 @@ impl Reference {
 /// The repository's name in full, if it is well formed.
 pub(super) fn full_repository(written: &str) -> Result<String, &'static str> {
     let (domain, path) = match written.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
+        Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
         Some(_) => ("docker.io", written.to_owned()),
         None => ("docker.io", format!("library/{written}")),
     };
@@ -111,6 +129,11 @@ pub(super) fn full_repository(written: &str) -> Result<String, &'static str> {
     let domain = if domain == "index.docker.io" { "docker.io" } else { domain };
     let bare = domain == "docker.io" && !path.contains('/');
     Ok(if bare { format!("{domain}/library/{path}") } else { format!("{domain}/{path}") })
+}
+
+/// Whether the part before the first slash is a registry's host.
+fn is_host(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 fn is_domain(domain: &str) -> bool {

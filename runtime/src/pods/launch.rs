@@ -19,7 +19,7 @@ use super::request_timeout::request_timeout;
 use super::{hooks, probe};
 use crate::downward::Facts;
 use crate::env::{self, Given};
-use crate::images::{Image, Missing, Reference};
+use crate::images::{Image, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
 use crate::logs::{ContainerLog, Output, Place};
 use crate::volumes::{PodDir, prepare_root};
@@ -104,7 +104,7 @@ impl Order {
         let name = self.container.image.as_deref().unwrap_or_default();
         let reference: Reference =
             name.parse().map_err(|e: crate::images::InvalidReference| Problem::InvalidImageName(e.to_string()))?;
-        let image = self.find(name, &reference)?;
+        let image = self.image(name, &reference).await?;
         let (given, program) = tokio::join!(self.given(reference.base_name()), self.load(name, &image));
         let (given, program) = (given?, program?);
         let log = self.begin_log()?;
@@ -120,26 +120,6 @@ impl Order {
                 self.shared.logs.end(&self.place(), &log);
                 Err(failure)
             }
-        }
-    }
-
-    /// The image in the local store, as the pull policy allows.
-    fn find(&self, name: &str, reference: &Reference) -> Result<Image, Problem> {
-        let never = self.container.image_pull_policy.as_deref() == Some("Never");
-        match self.shared.images.find(reference) {
-            Ok(image) => {
-                let message = format!("Container image {name:?} already present on machine");
-                self.say(Kind::Normal, "Pulled", message);
-                Ok(image)
-            }
-            Err(Missing::NotFound { .. }) if never => Err(Problem::ErrImageNeverPull(format!(
-                "Container image {name:?} is not present with pull policy of Never"
-            ))),
-            Err(missing @ Missing::NotFound { .. }) => {
-                self.say(Kind::Normal, "Pulling", format!("Pulling image {name:?}"));
-                Err(Problem::ErrImagePull(missing.to_string()))
-            }
-            Err(missing @ Missing::NotWasm { .. }) => Err(Problem::InvalidImage(missing.to_string())),
         }
     }
 

@@ -48,7 +48,6 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
         ("spec.securityContext.sysctls", security.is_some_and(|s| s.sysctls.as_ref().is_some_and(|l| !l.is_empty()))),
         ("spec.securityContext.windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
         ("spec.ephemeralContainers", spec.ephemeral_containers.as_ref().is_some_and(|c| !c.is_empty())),
-        ("spec.imagePullSecrets", spec.image_pull_secrets.as_ref().is_some_and(|s| !s.is_empty())),
         ("spec.hostAliases", spec.host_aliases.as_ref().is_some_and(|a| !a.is_empty())),
         ("spec.dnsConfig", spec.dns_config.is_some()),
         ("spec.dnsPolicy", spec.dns_policy.as_deref().is_some_and(|p| p != "ClusterFirst")),
