@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use coracle_api::meet::{Address, ConnectError, ConnectionHandler};
+use coracle_api::meet::{Address, ConnectError, ConnectionHandler, Reached};
 
 use crate::cidr::Cidr;
 use crate::routes::{Front, Protocol, Route, Routes};
@@ -129,16 +129,16 @@ impl Table {
     }
 
     /// The real address behind the address of an endpoint.
-    fn real(&self, to: Address) -> Result<SocketAddr, ConnectError> {
+    fn real(&self, to: Address) -> Result<Reached, ConnectError> {
         match self.listeners.get(to) {
-            Some(listener) => Ok(listener.real),
+            Some(Listener { real, handler }) => Ok(Reached { real, handler }),
             None if self.ranges.are_ours(to.ip()) => Err(ConnectError::Refused),
-            None => Ok(to),
+            None => Ok(Reached { real: to, handler: None }),
         }
     }
 
     /// Where a connect of the pod at `from` to `to` really goes.
-    pub(crate) fn connect(&self, from: IpAddr, to: Address) -> Result<SocketAddr, ConnectError> {
+    pub(crate) fn reach(&self, from: IpAddr, to: Address) -> Result<Reached, ConnectError> {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         if self.ranges.mean_this_pod(to.ip()) {
             return self.real(SocketAddr::new(from, to.port()));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn check(to: &str, expected: Result<&str, ConnectError>) {
-        let got = table().connect("127.42.0.2".parse().unwrap(), address(to));
+        let got = table().reach("127.42.0.2".parse().unwrap(), address(to)).map(|reached| reached.real);
         assert_eq!(got, expected.map(address), "{to}");
     }
 
@@ -269,7 +269,7 @@ mod tests {
     fn endpoints_take_turns_and_one_without_a_listener_is_passed_over() {
         let table = table();
         let from = "127.42.0.9".parse().unwrap();
-        let turns: Vec<_> = (0..4).map(|_| table.connect(from, address("127.43.0.2:80")).unwrap()).collect();
+        let turns: Vec<_> = (0..4).map(|_| table.reach(from, address("127.43.0.2:80")).unwrap().real).collect();
         let (a, b) = (address("127.0.0.1:40000"), address("127.42.0.3:80"));
         assert_eq!(turns, [a, b, a, a]);
     }

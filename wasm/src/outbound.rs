@@ -1,37 +1,34 @@
 //! A guest's outgoing HTTP: names are looked up in the cluster, connections go where the pod's network lets them.
 //!
 //! Invariant: no request leaves without the attachment's consent, which is asked for the very address that is
-//! connected to; a name is looked up once, so that it cannot mean something else a moment later.
+//! connected to; a name is looked up once, so that it cannot mean something else a moment later. Where a request goes
+//! is read from what its guest asks for, never from a request that the guest was asked.
+//!
+//! A request to an HTTP program of this process is handed to it (`near`); others go over connections that are dialled
+//! (`dial`) and kept for the next request to the same place (`kept`).
+
+mod dial;
+mod kept;
+mod near;
+mod timed;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use coracle_api::meet::ConnectError;
-use futures::future::{Either, select};
+use coracle_api::meet::{ConnectError, Reached};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_rustls::TlsConnector;
-use wasmtime_wasi_http::io::TokioIo;
+use tokio::time::timeout;
 use wasmtime_wasi_http::p2::bindings::http::types as http02;
 use wasmtime_wasi_http::p3::bindings::http::types as http03;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::serve::Front;
 use super::sockets::Pod;
-use super::traffic::Counted;
+pub(super) use kept::Kept;
 
 /// How long each step may take when the guest sets no limit: what wasmtime has, so that guests meet nothing new.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
@@ -57,7 +54,7 @@ impl WasiHttpHooks for Outbound {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
         let pod = self.0.clone();
-        Box::new(async move { send(&pod, request, options.unwrap_or_default()).await })
+        Box::new(async move { send(&pod, request, Limits::of(options.unwrap_or_default())).await })
     }
 
     // What a guest's peer does wrong is the guest's to handle, and nothing for the node's log.
@@ -78,17 +75,39 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-async fn send(pod: &Pod, request: Request<WasiBody>, options: RequestOptions) -> Result<Sent, Error> {
+/// How long each step of a request may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+}
+
+impl Limits {
+    fn of(options: RequestOptions) -> Self {
+        Self {
+            connect: options.connect_timeout.unwrap_or(STEP_TIMEOUT),
+            first_byte: options.first_byte_timeout.unwrap_or(STEP_TIMEOUT),
+            between_bytes: options.between_bytes_timeout.unwrap_or(STEP_TIMEOUT),
+        }
+    }
+}
+
+/// How a request gets to where it goes.
+enum Way {
+    /// Handed to a server of this process.
+    Near(Arc<Front>),
+    /// Over a connection.
+    Far(kept::Line),
+}
+
+async fn send(pod: &Pod, request: Request<WasiBody>, limits: Limits) -> Result<Sent, Error> {
     let (host, port) = target(request.uri())?;
     let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let limit = options.connect_timeout.unwrap_or(STEP_TIMEOUT);
-    let stream = within(limit, connect(pod, &host, port)).await?;
-    let stream = Counted::new(stream, pod.counters().clone());
-    if secure {
-        let stream = within(limit, secured(stream, &host)).await?;
-        exchange(stream, request, options).await
-    } else {
-        exchange(stream, request, options).await
+    let way = timeout(limits.connect, find(pod, &host, port, secure)).await.unwrap_or(Err(Error::ConnectionTimeout))?;
+    match way {
+        Way::Near(front) => near::ask(pod, &front, request, limits).await,
+        Way::Far(line) => kept::ask(pod, line, request, limits).await,
     }
 }
 
@@ -99,119 +118,26 @@ fn target(uri: &Uri) -> Result<(String, u16), Error> {
     Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
 }
 
-async fn within<T>(limit: Duration, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(limit, step).await.unwrap_or(Err(Error::ConnectionTimeout))
-}
-
-/// Connects to the first address of `host` that answers.
-async fn connect(pod: &Pod, host: &str, port: u16) -> Result<TcpStream, Error> {
+/// The way to the first address of `host` that can be reached.
+async fn find(pod: &Pod, host: &str, port: u16, secure: bool) -> Result<Way, Error> {
     let mut failure = Error::DnsError { rcode: Some("NXDOMAIN".into()), info_code: None };
     for ip in pod.look_up(host).await {
-        failure = match pod.attachment().connect(SocketAddr::new(ip, port)) {
-            Ok(real) => match pod.dial(real).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => connect_failure(&error),
-            },
+        failure = match pod.attachment().reach(SocketAddr::new(ip, port)) {
+            Ok(Reached { real, handler }) => {
+                if let Some(front) = handler.filter(|_| !secure).and_then(near::front) {
+                    return Ok(Way::Near(front));
+                }
+                let key = kept::Key { real, secure: secure.then(|| host.to_owned()) };
+                match pod.kept().line(pod, key).await {
+                    Ok(line) => return Ok(Way::Far(line)),
+                    Err(error) => error,
+                }
+            }
             Err(ConnectError::Refused) => Error::ConnectionRefused,
             Err(ConnectError::Denied) => Error::HttpRequestDenied,
         };
     }
     Err(failure)
-}
-
-fn connect_failure(error: &io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
-        io::ErrorKind::TimedOut => Error::ConnectionTimeout,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Error::DestinationIpUnroutable,
-        _ => Error::DestinationUnavailable,
-    }
-}
-
-async fn secured<S>(stream: S, host: &str) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Error>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    static TLS: OnceLock<Option<TlsConnector>> = OnceLock::new();
-    let connector = TLS.get_or_init(connector).as_ref().ok_or(Error::ConfigurationError)?;
-    let name = ServerName::try_from(host.to_owned())?;
-    connector.connect(name, stream).await.map_err(Error::Tls)
-}
-
-/// TLS with the web's certificate authorities.
-fn connector() -> Option<TlsConnector> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let config = versions.with_root_certificates(roots).with_no_client_auth();
-    Some(TlsConnector::from(Arc::new(config)))
-}
-
-/// Sends the request and waits for the head of the response.
-async fn exchange<S>(stream: S, mut request: Request<WasiBody>, options: RequestOptions) -> Result<Sent, Error>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    // The authority has done its work; on the wire only a proxy would see it.
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut connection = Box::pin(connection);
-    let mut is_open = true;
-    let limit = options.first_byte_timeout.unwrap_or(STEP_TIMEOUT);
-    let head = {
-        let send = pin!(timeout(limit, sender.send_request(request)));
-        match select(send, &mut connection).await {
-            Either::Left((head, _)) => head,
-            Either::Right((ended, send)) => {
-                ended?;
-                is_open = false;
-                send.await
-            }
-        }
-    };
-    let response = head.map_err(|_| Error::ConnectionReadTimeout)??;
-    let between = options.between_bytes_timeout.unwrap_or(STEP_TIMEOUT);
-    let response = response.map(|body| TimedBody::new(body, between).boxed_unsync());
-    let rest = async move { if is_open { connection.await.map_err(Error::from) } else { Ok(()) } };
-    Ok((response, Box::new(rest)))
-}
-
-/// A response's body, each of whose pieces must come in time.
-struct TimedBody {
-    body: Incoming,
-    limit: Duration,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl TimedBody {
-    fn new(body: Incoming, limit: Duration) -> Self {
-        Self { body, limit, deadline: Box::pin(sleep(limit)) }
-    }
-}
-
-impl Body for TimedBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Ready(frame) => {
-                this.deadline.as_mut().reset(Instant::now() + this.limit);
-                Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
-            }
-            Poll::Pending => this.deadline.as_mut().poll(context).map(|()| Some(Err(Error::ConnectionReadTimeout))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

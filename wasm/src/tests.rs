@@ -5,6 +5,7 @@ mod exec;
 mod http;
 mod images;
 mod loopback;
+mod outgoing;
 mod sockets;
 
 use std::path::Path;

@@ -3,6 +3,7 @@
 //! Addresses that guests see (`Address`: a pod's or Service's IP and port) and addresses of real sockets on this
 //! machine are different things; only the network knows how the first map onto the second.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -36,9 +37,20 @@ pub struct Connection {
 }
 
 /// Takes connections for an address: how an HTTP component is served.
-pub trait ConnectionHandler: Send + Sync + 'static {
+///
+/// Who made one may know it again where it is [`Reached`], and spare both sides the connection.
+pub trait ConnectionHandler: Any + Send + Sync {
     /// Takes one connection. Returns at once: the handler serves it on its own runtime.
     fn take(&self, connection: Connection);
+}
+
+/// Where a connect to an address leads.
+#[derive(Clone)]
+pub struct Reached {
+    /// The address of the real socket.
+    pub real: SocketAddr,
+    /// Who takes the connections there, if that is a handler in this process.
+    pub handler: Option<Arc<dyn ConnectionHandler>>,
 }
 
 /// Why a connect to an address cannot go anywhere.
@@ -81,7 +93,15 @@ pub trait Attachment: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ConnectError`], which the guest sees as the matching socket error.
-    fn connect(&self, to: Address) -> Result<SocketAddr, ConnectError>;
+    fn connect(&self, to: Address) -> Result<SocketAddr, ConnectError> {
+        self.reach(to).map(|reached| reached.real)
+    }
+
+    /// The same, with who takes the connections there.
+    ///
+    /// # Errors
+    /// As `connect`.
+    fn reach(&self, to: Address) -> Result<Reached, ConnectError>;
 
     /// The cluster address behind the address of a real socket, if it is one of ours: what the guest is shown as peer.
     fn shown(&self, real: SocketAddr) -> SocketAddr;

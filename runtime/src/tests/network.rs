@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use coracle_api::meet::{
-    Address, Attachment, BoundPort, ConnectError, ConnectionHandler, PodNetwork, PodSlot, Resolver,
+    Address, Attachment, BoundPort, ConnectError, ConnectionHandler, PodNetwork, PodSlot, Reached, Resolver,
 };
 
 /// Gives every pod the same address.
@@ -33,7 +33,7 @@ impl Attachment for NoNetwork {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
-    fn connect(&self, _: Address) -> Result<SocketAddr, ConnectError> {
+    fn reach(&self, _: Address) -> Result<Reached, ConnectError> {
         Err(ConnectError::Refused)
     }
 

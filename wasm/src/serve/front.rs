@@ -5,24 +5,30 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use coracle_api::meet::{Connection, ConnectionHandler};
 use http::header::HOST;
 use http::{HeaderValue, Request};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
+use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::Server;
 use super::slow::Slow;
-use crate::traffic::Counted;
+use super::{Response, Server};
+use crate::traffic::{Counted, Counters};
 
 /// The largest head of a request in HTTP/1, and so the buffer of each connection at its largest.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -40,6 +46,51 @@ impl Front {
     /// Hands them to `server`.
     pub(crate) fn new(server: Arc<Server>) -> Self {
         Self(server)
+    }
+}
+
+impl Front {
+    /// The answer to a request of a guest of this process. Nothing where a connection would have broken off.
+    pub(crate) async fn ask<B>(&self, request: Request<B>) -> Option<Response>
+    where
+        B: Body<Data = Bytes, Error = Error> + Send + Unpin + 'static,
+    {
+        let server = &self.0;
+        if server.draining.is_cancelled() {
+            return None;
+        }
+        // The container ends when what is under way has ended.
+        let under_way = server.serving.token();
+        let response = server.answer(request).await;
+        (!server.ended.is_cancelled()).then(|| response.map(|body| UnderWay { body, _token: under_way }.boxed_unsync()))
+    }
+
+    /// Where the container's traffic is counted.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        self.0.counters()
+    }
+}
+
+/// The body of an answer without a connection: the container is not drained while it is read.
+struct UnderWay {
+    body: WasiBody,
+    _token: TaskTrackerToken,
+}
+
+impl Body for UnderWay {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

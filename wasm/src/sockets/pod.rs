@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::launch::Launch;
+use crate::outbound::Kept;
 use crate::traffic::Counters;
 
 /// What all instances of a container share of the network.
@@ -21,6 +22,7 @@ pub(crate) struct Pod {
     stopping: CancellationToken,
     connections: Arc<Connections>,
     counters: Arc<Counters>,
+    kept: Kept,
 }
 
 /// The connections that guests of the container have accepted and not closed.
@@ -50,11 +52,17 @@ impl Pod {
             stopping,
             connections: Arc::default(),
             counters,
+            kept: Kept::default(),
         }
     }
 
     pub(crate) fn attachment(&self) -> &dyn Attachment {
         &*self.attachment
+    }
+
+    /// The connections that are kept for outgoing HTTP.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Where the traffic of the container is counted.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
-use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler};
+use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, Reached};
 
 pub(super) const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
 pub(super) const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 80);
@@ -20,6 +20,9 @@ pub(super) struct Loopback {
     ports: Table,
     /// Where the Service's endpoint is.
     pub(super) endpoint: Mutex<Option<SocketAddr>>,
+    handlers: Mutex<HashMap<u16, Weak<dyn ConnectionHandler>>>,
+    /// Whether handlers are told of, so that no connection is needed.
+    pub(super) is_near: AtomicBool,
 }
 
 impl Loopback {
@@ -72,6 +75,7 @@ impl Attachment for Loopback {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let real = listener.local_addr()?;
         let port = self.take(port, real)?;
+        self.handlers.lock().unwrap().insert(port, Arc::downgrade(&handler));
         let ended = Arc::new(AtomicBool::new(false));
         let theirs = ended.clone();
         std::thread::spawn(move || {
@@ -92,13 +96,17 @@ impl Attachment for Loopback {
         Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: None }))
     }
 
-    fn connect(&self, to: SocketAddr) -> Result<SocketAddr, ConnectError> {
-        match to {
-            FORBIDDEN => Err(ConnectError::Denied),
+    fn reach(&self, to: SocketAddr) -> Result<Reached, ConnectError> {
+        let real = match to {
+            FORBIDDEN => return Err(ConnectError::Denied),
             SERVICE => self.endpoint.lock().unwrap().ok_or(ConnectError::Refused),
             to if to.ip() == POD || to.ip().is_loopback() => self.real(to.port()).ok_or(ConnectError::Refused),
             _ => Err(ConnectError::Refused),
-        }
+        }?;
+        let port = self.ports.lock().unwrap().iter().find(|(_, held)| **held == real).map(|(port, _)| *port);
+        let handlers = self.handlers.lock().unwrap();
+        let handler = port.and_then(|port| handlers.get(&port).and_then(Weak::upgrade));
+        Ok(Reached { real, handler: handler.filter(|_| self.is_near.load(SeqCst)) })
     }
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {

@@ -1,0 +1,225 @@
+//! Connections of a container that are kept for its next request to the same place.
+//!
+//! Invariant: a connection is kept by the real address it leads to, which the network chose for this very request;
+//! so keeping it goes round neither policy nor the choice of an endpoint. It is used for one request at a time, and
+//! kept only when both sides have come to the end of theirs.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use http::{Method, Request, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::dial::dial;
+use super::timed::Timed;
+use super::{Limits, Sent};
+use crate::sockets::Pod;
+
+/// Connections for outgoing requests that a container may have at once: each is a file of the whole process.
+const CONNECTIONS_MAX: usize = 512;
+
+/// Of those, how many may be kept while nothing is asked.
+const IDLE_MAX: usize = 64;
+
+/// How long one is kept: shorter than servers usually keep theirs (Go's and nginx's for a minute or more), so that
+/// few are found closed.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Where a connection leads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) real: SocketAddr,
+    /// The name under which it is secured.
+    pub(super) secure: Option<String>,
+}
+
+/// A connection that is ready for a request.
+pub(super) struct Line {
+    key: Key,
+    sender: SendRequest<WasiBody>,
+    /// It was used before: the other side may have closed it in the meantime.
+    is_used: bool,
+}
+
+/// The connections of one container. Dropping it ends them.
+pub(crate) struct Kept {
+    shared: Arc<Shared>,
+    _end: DropGuard,
+}
+
+struct Shared {
+    idle: Mutex<HashMap<Key, Vec<(SendRequest<WasiBody>, Instant)>>>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let shared = Shared { idle: Mutex::default(), permits, tasks: TaskTracker::new(), ended };
+        Self { shared: Arc::new(shared), _end: end }
+    }
+}
+
+impl Kept {
+    /// A connection to where `key` leads: one that was kept, or a new one.
+    pub(super) async fn line(&self, pod: &Pod, key: Key) -> Result<Line, Error> {
+        if let Some(sender) = self.shared.take(&key) {
+            return Ok(Line { key, sender, is_used: true });
+        }
+        self.fresh(pod, key).await
+    }
+
+    async fn fresh(&self, pod: &Pod, key: Key) -> Result<Line, Error> {
+        let permit = match self.shared.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                // What is kept for other places stands back.
+                self.shared.idle().clear();
+                self.shared.permits.clone().try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?
+            }
+        };
+        let stream = dial(pod, key.real, key.secure.as_deref()).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        self.shared.drive(connection, permit);
+        Ok(Line { key, sender, is_used: false })
+    }
+}
+
+impl Shared {
+    fn take(&self, key: &Key) -> Option<SendRequest<WasiBody>> {
+        let mut idle = self.idle();
+        let lines = idle.get_mut(key)?;
+        let mut found = None;
+        while let Some((sender, since)) = lines.pop() {
+            if sender.is_ready() && since.elapsed() < IDLE {
+                found = Some(sender);
+                break;
+            }
+        }
+        if lines.is_empty() {
+            idle.remove(key);
+        }
+        found
+    }
+
+    fn put(&self, key: Key, sender: SendRequest<WasiBody>) {
+        let mut idle = self.idle();
+        if idle.values().map(Vec::len).sum::<usize>() < IDLE_MAX {
+            idle.entry(key).or_default().push((sender, Instant::now()));
+        }
+    }
+
+    /// Gives up what was kept for long enough.
+    fn expire(&self) {
+        self.idle().retain(|_, lines| {
+            lines.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+            !lines.is_empty()
+        });
+    }
+
+    /// Moves a connection's bytes until it ends, which it does when nobody can send over it any more.
+    fn drive<C>(self: &Arc<Self>, connection: C, permit: OwnedSemaphorePermit)
+    where
+        C: Future<Output = hyper::Result<()>> + Send + 'static,
+    {
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            let _permit = permit;
+            let ended = shared.ended.clone();
+            let work = async {
+                let mut connection = std::pin::pin!(connection);
+                loop {
+                    tokio::select! {
+                        // What went wrong is told to whom it concerns: the one whose request it was.
+                        _ = connection.as_mut() => return,
+                        () = sleep(IDLE) => shared.expire(),
+                    }
+                }
+            };
+            ended.run_until_cancelled_owned(work).await
+        });
+    }
+
+    /// Keeps a connection when its request and response are over. What comes back is told when that is.
+    fn give_back(
+        self: &Arc<Self>,
+        key: Key,
+        mut sender: SendRequest<WasiBody>,
+    ) -> oneshot::Receiver<Result<(), Error>> {
+        let (tell, told) = oneshot::channel();
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            let ready = sender.ready().await;
+            // A connection that closes after its response has done what it should.
+            let is_failed = matches!(&ready, Err(error) if !error.is_closed() && !error.is_canceled());
+            if ready.is_ok() && !shared.ended.is_cancelled() {
+                shared.put(key, sender);
+            }
+            let _ = tell.send(if is_failed { ready.map_err(Error::from) } else { Ok(()) });
+        });
+        told
+    }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<Key, Vec<(SendRequest<WasiBody>, Instant)>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends a request and waits for the head of its response.
+pub(super) async fn ask(pod: &Pod, line: Line, request: Request<WasiBody>, limits: Limits) -> Result<Sent, Error> {
+    let kept = pod.kept();
+    let mut request = on_the_wire(request)?;
+    let mut line = line;
+    let (response, Line { key, sender, .. }) = loop {
+        let again = line.is_used.then(|| repeatable(&request)).flatten();
+        let answer = timeout(limits.first_byte, line.sender.try_send_request(request)).await;
+        match answer.map_err(|_| Error::ConnectionReadTimeout)? {
+            Ok(response) => break (response, line),
+            Err(mut failure) => {
+                // The other side had closed what we kept: nothing was asked, or nothing that may not be asked again.
+                let unsent = failure.take_message().filter(|_| line.is_used);
+                request = unsent.or(again).ok_or_else(|| Error::from(failure.into_error()))?;
+                let fresh = timeout(limits.connect, kept.fresh(pod, line.key));
+                line = fresh.await.map_err(|_| Error::ConnectionTimeout)??;
+            }
+        }
+    };
+    let over = kept.shared.give_back(key, sender);
+    let response = response.map(|body| Timed::new(body, limits.between_bytes).boxed_unsync());
+    Ok((response, Box::new(async move { over.await.unwrap_or(Ok(())) })))
+}
+
+/// The authority has done its work; on the wire only a proxy would see it.
+fn on_the_wire(mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+    Ok(request)
+}
+
+/// The same request again, if asking twice does no harm and nothing of it is used up.
+fn repeatable(request: &Request<WasiBody>) -> Option<Request<WasiBody>> {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    if !is_safe || !request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return None;
+    }
+    let mut again = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
+}
