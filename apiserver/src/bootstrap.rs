@@ -124,6 +124,7 @@ async fn ensure(
         resource: resource.to_owned(),
         name: object::text(&wanted, "name").to_owned(),
         subresource: String::new(),
+        rest: String::new(),
         watched: false,
     };
     let call = Call {

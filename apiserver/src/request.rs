@@ -54,8 +54,10 @@ pub(crate) struct ResourcePath {
     pub(crate) resource: String,
     /// Object.
     pub(crate) name: String,
-    /// Subresource, with further path segments if any.
+    /// Subresource.
     pub(crate) subresource: String,
+    /// What follows it, as it was sent: the path of what is asked through a proxy.
+    pub(crate) rest: String,
     /// Whether the path is of the old form `/api/v1/watch/…`.
     pub(crate) watched: bool,
 }
@@ -83,7 +85,7 @@ impl RequestInfo {
     pub(crate) fn is_long_running(&self) -> bool {
         self.resource.as_ref().is_some_and(|(verb, target)| {
             *verb == Some(Verb::Watch)
-                || matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward")
+                || matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
         }) || self.path.starts_with("/v2/")
     }
 
@@ -175,13 +177,31 @@ fn parse(path: &str) -> Option<ResourcePath> {
     let mut rest = rest.into_iter();
     let resource = rest.next().filter(|r| !r.is_empty())?;
     let name = rest.next().unwrap_or_default();
-    let subresource = rest.collect::<Vec<_>>().join("/");
-    Some(ResourcePath { group, version, namespace, resource, name, subresource, watched })
+    let subresource = rest.next().unwrap_or_default();
+    // As many segments as are left are the last ones of the path, before it was decoded.
+    let left = rest.count();
+    let sent: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let ends_in_slash = usize::from(left > 0 && path.ends_with('/'));
+    let begin = sent.len().saturating_sub(left + ends_in_slash);
+    let rest = if left > 0 { sent.get(begin..).unwrap_or_default().join("/") } else { String::new() };
+    Some(ResourcePath { group, version, namespace, resource, name, subresource, rest, watched })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_through_a_proxy_stays_as_it_was_sent() {
+        let rest = |uri: &str| parse(uri).map(|path| (path.subresource, path.rest)).unwrap();
+        let check =
+            |uri: &str, sub: &str, expected: &str| assert_eq!(rest(uri), (sub.into(), expected.into()), "{uri}");
+        check("/api/v1/nodes/proxy/proxy/stats/summary", "proxy", "stats/summary");
+        check("/api/v1/nodes/n/proxy/a%2Fb/c/", "proxy", "a%2Fb/c/");
+        check("/api/v1/nodes/n/proxy/", "proxy", "");
+        check("/api/v1/nodes/n/proxy", "proxy", "");
+        check("/api/v1/namespaces/a/pods/b/status", "status", "");
+    }
 
     fn check(method: &Method, uri: &str, expected: &str) {
         let info = RequestInfo::of(method, &uri.parse().unwrap());

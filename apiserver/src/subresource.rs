@@ -5,6 +5,7 @@ mod connect;
 mod eviction;
 mod log;
 mod part;
+mod proxy;
 mod scale;
 mod token;
 
@@ -22,12 +23,9 @@ use crate::request::{ResourcePath, Verb};
 /// Does what the request asks with a subresource.
 pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
     let asked = call.path.subresource.as_str();
-    let is_asked = |s: &&Subresource| match s {
-        // What follows is the path of what is asked through the proxy.
-        Subresource::Proxy => asked.split('/').next() == Some(s.name()),
-        _ => asked == s.name(),
-    };
-    let found = call.row.subresources.iter().find(is_asked).copied();
+    let found = call.row.subresources.iter().find(|s| s.name() == asked).copied();
+    // Only a proxy has something below it: the path of what is asked through it.
+    let found = found.filter(|s| call.path.rest.is_empty() || *s == Subresource::Proxy);
     let Some(subresource) = found else { return Err(Failure::NoSuchPath.into()) };
     if !subresource.verbs().contains(&verb.as_str()) {
         return Err(Failure::MethodNotAllowed.into());
@@ -42,9 +40,8 @@ pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
         Subresource::Log => log::log(&call).await,
         Subresource::Eviction => eviction::evict(&call).await,
         Subresource::Token => token::issue(&call).await,
-        Subresource::Attach | Subresource::Exec | Subresource::PortForward | Subresource::Proxy => {
-            connect::connect(&call, subresource)
-        }
+        Subresource::Proxy => proxy::proxy(verb, &call).await,
+        Subresource::Attach | Subresource::Exec | Subresource::PortForward => connect::connect(&call, subresource),
     }
 }
 

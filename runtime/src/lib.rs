@@ -22,6 +22,7 @@ mod kubelet;
 mod node;
 mod query;
 mod speak;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -43,6 +44,7 @@ use logs::{Logs, Rotation};
 use node::{Collector, Keeper, Machine};
 use pods::{Inboxes, Records, Shared};
 use sources::Sources;
+use stats::{Places, Stats};
 
 pub use node::MachineError;
 
@@ -135,6 +137,8 @@ pub enum BuildError {
 pub struct Node {
     shared: Arc<Shared>,
     keeper: Keeper,
+    /// What `/configz` tells.
+    config: serde_json::Value,
     events: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -155,6 +159,10 @@ impl Node {
         std::fs::create_dir_all(&pods_dir).map_err(fault)?;
         let machine = Machine::read(&config.data_dir, config.pods_max)?;
         let wasm = Wasm::new(coracle_wasm::Config::new(config.data_dir.join("compiled")))?;
+        let records = Records::default();
+        let logs = Logs::new(config.data_dir.join("logs"), config.log_rotation);
+        let told = kubelet::config(machine.pods, &config.log_rotation);
+        let places = Places { data_dir: config.data_dir.clone(), pods_dir: pods_dir.clone(), logs: logs.clone() };
         let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
         let collector = Collector::new(
             config.image_policy,
@@ -175,10 +183,11 @@ impl Node {
             network: parts.network,
             resolver: parts.resolver,
             sources: Sources::new(client.clone()),
-            logs: Logs::new(config.data_dir.join("logs"), config.log_rotation),
+            logs,
             speaker: speaker.clone(),
             pods_dir,
-            records: Records::default(),
+            stats: Stats::new(config.node_name.clone(), records.clone(), places),
+            records,
             inboxes: Inboxes::default(),
         };
         let keeper = Keeper {
@@ -195,18 +204,23 @@ impl Node {
             speaker,
             collector,
         };
-        Ok(Self { shared: Arc::new(shared), keeper, events: Box::pin(events) })
+        Ok(Self { shared: Arc::new(shared), keeper, config: told, events: Box::pin(events) })
     }
 
-    /// The node's own API, by which the API server reaches the logs of its containers.
+    /// The node's own API, by which the API server reaches logs and figures of its containers.
     #[must_use]
     pub fn kubelet(&self) -> Arc<dyn HttpService> {
-        Arc::new(Kubelet { logs: self.shared.logs.clone(), records: self.shared.records.clone() })
+        Arc::new(Kubelet {
+            logs: self.shared.logs.clone(),
+            records: self.shared.records.clone(),
+            stats: self.shared.stats.clone(),
+            config: self.config.clone(),
+        })
     }
 
     /// Runs the node until `stop`. Then its containers are drained; their pods run again when the node does.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { shared, keeper, events } = self;
+        let Self { shared, keeper, events, .. } = self;
         let sources = shared.sources.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(events);

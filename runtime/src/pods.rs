@@ -37,10 +37,11 @@ use crate::images::pull::Puller;
 use crate::logs::Logs;
 use crate::sources::Sources;
 use crate::speak::Speaker;
+use crate::stats::Stats;
 use coracle_wasm::Wasm;
 
 pub(crate) use inboxes::Inboxes;
-pub(crate) use records::Records;
+pub(crate) use records::{Record, Records};
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) pods_dir: PathBuf,
     pub(crate) records: Records,
     pub(crate) inboxes: Inboxes,
+    pub(crate) stats: Stats,
 }
 
 /// What a worker is told of its pod.

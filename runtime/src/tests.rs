@@ -1,6 +1,7 @@
 //! The node over its face: a fake API in front, real guests inside.
 
 mod api;
+mod figures;
 mod guests;
 mod network;
 

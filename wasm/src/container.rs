@@ -58,7 +58,7 @@ pub enum StartError {
 }
 
 /// What a container has used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// CPU time since it started.
     pub cpu: Duration,

@@ -1,5 +1,5 @@
 //! A service that answers HTTP requests in process: how the API server reaches a node's kubelet API
-//! (logs, later exec and stats) and the image registry.
+//! (logs and figures, later exec) and the image registry.
 //!
 //! In one process it is a plain call; for a node on another machine it is a TLS client. The caller cannot tell.
 
@@ -32,7 +32,9 @@ pub trait HttpService: Send + Sync + 'static {
 
 /// Finds the kubelet API of a node.
 ///
-/// Its paths are the kubelet's own: `/containerLogs/{namespace}/{pod}/{container}` with the query of `PodLogOptions`.
+/// Its paths are the kubelet's own: `/containerLogs/{namespace}/{pod}/{container}` with the query of `PodLogOptions`,
+/// `/stats/summary`, `/metrics/resource`, `/pods` and so on. One is ours: `/stats/usage` answers
+/// `{"node": NodeMetrics, "pods": [PodMetrics]}` as in `metrics.k8s.io/v1beta1`, with `?namespace=&pod=` for fewer pods.
 pub trait Nodes: Send + Sync + 'static {
     /// The kubelet API of the node, or nothing if it cannot be reached from here.
     fn kubelet(&self, node: &NodeName) -> Option<Arc<dyn HttpService>>;

@@ -83,7 +83,8 @@ fn agent(parts: &http::request::Parts) -> String {
 /// Whether the answer is an object, not a stream of something else.
 fn shows_objects(call: &Call) -> bool {
     let named = &call.path.subresource;
-    named.is_empty() || call.row.subresources.iter().any(|s| s.name() == named && *s != Subresource::Log)
+    let streams = |s: &Subresource| matches!(s, Subresource::Log | Subresource::Proxy);
+    named.is_empty() || call.row.subresources.iter().any(|s| s.name() == named && !streams(s))
 }
 
 /// Whether the path makes sense for the row, and whether the row has the verb.

@@ -1,4 +1,4 @@
-//! `exec`, `attach`, `portforward`, `proxy`: streams between a client and what runs on a node.
+//! `exec`, `attach`, `portforward`: streams between a client and what runs on a node.
 //!
 //! What can be told without the node is told as upstream tells it. The streams themselves do not exist yet: who asks
 //! for one is told that the node cannot be reached, which is what clients expect of a node without a kubelet.
@@ -15,9 +15,6 @@ use crate::store::Key;
 
 /// Answers a request for a stream.
 pub(super) fn connect(call: &Call, what: Subresource) -> Answer {
-    if what == Subresource::Proxy {
-        return proxy(call);
-    }
     let name = &call.path.name;
     let pod = call.existing()?.value();
     if matches!(what, Subresource::Exec | Subresource::Attach) {
@@ -49,18 +46,4 @@ fn upgrades(call: &Call) -> bool {
     let connection = call.headers.get(CONNECTION).and_then(|v| v.to_str().ok()).unwrap_or("");
     let asks = connection.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
     asks && call.headers.contains_key(UPGRADE)
-}
-
-fn proxy(call: &Call) -> Answer {
-    // `name`, `name:port`, or `scheme:name:port`.
-    let parts: Vec<&str> = call.path.name.split(':').collect();
-    let name = match parts.as_slice() {
-        [name] | [name, _] | [_, name, _] => *name,
-        _ => return Err(Refused::bad_request(format!("invalid {} request {:?}", call.row.singular, call.path.name))),
-    };
-    if call.store().get(&call.key(name)).is_none() {
-        return Err(Refused::not_found(&call.row, name));
-    }
-    let why = format!("error trying to reach service: {} {name:?} does not offer proxy", call.row.singular);
-    Err(Failure::Unavailable(why).into())
 }

@@ -332,6 +332,23 @@ async fn streams_are_refused_as_by_a_server_without_nodes() {
 }
 
 #[tokio::test]
+async fn a_nodes_proxy_is_its_kubelet() {
+    let server = Server::new().await;
+    server.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    server.post("/api/v1/nodes", &json!({"metadata": {"name": "far"}})).await;
+    let nodes = |path: &str| format!("/api/v1/nodes/{path}");
+    let summary = server.get(&nodes("n1/proxy/stats/summary?only_cpu_and_memory=true")).await;
+    assert_eq!(summary.json, "kubelet /stats/summary?only_cpu_and_memory=true");
+    assert_eq!(server.get(&nodes("https:n1:10250/proxy/metrics")).await.json, "kubelet /metrics");
+    assert_eq!(server.get(&nodes("n1/proxy/a%2Fb/")).await.json, "kubelet /a%2Fb/");
+    assert_eq!(server.get(&nodes("n1/proxy")).await.json, "kubelet /");
+    assert_eq!(server.get(&nodes("n1:80/proxy/")).await.code, 503);
+    assert_eq!(server.get(&nodes("far/proxy/pods")).await.code, 503);
+    assert_eq!(server.get(&nodes("none/proxy/pods")).await.refusal(), (404, "nodes \"none\" not found"));
+    assert_eq!(server.get(&nodes("n1/status/more")).await.code, 404);
+}
+
+#[tokio::test]
 async fn who_one_is_and_what_one_may_do_is_told() {
     let server = Server::new().await;
     let authorization = |plural: &str| format!("/apis/authorization.k8s.io/v1/{plural}");

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::clock;
 use coracle_api::event::Kind;
 use coracle_api::meet::Attachment;
 use coracle_api::quantity;
@@ -225,6 +226,8 @@ impl Order {
     async fn attend(&self, started: Started) -> End {
         let Started { mut running, shape, log } = started;
         let (control, sandbox) = (running.control(), running.sandbox());
+        let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
+        let _meter = self.shared.stats.meters.begin(uid, &self.container.name, control.clone(), clock::now());
         let mut killed = false;
         let outcome = {
             let mut outcome = std::pin::pin!(running.outcome());

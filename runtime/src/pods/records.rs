@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 /// A pod of this node.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
     pub(crate) uid: String,
     pub(crate) status: Arc<PodStatus>,
+    /// The object as the node was last told it; its status is not the newest.
+    pub(crate) pod: Arc<Pod>,
 }
 
 /// All of them, by namespace and name.
@@ -34,5 +36,11 @@ impl Records {
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Record> {
         let key = (namespace.to_owned(), name.to_owned());
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// All pods, by namespace and name.
+    pub(crate) fn all(&self) -> Vec<((String, String), Record)> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(key, record)| (key.clone(), record.clone())).collect()
     }
 }

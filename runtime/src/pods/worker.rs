@@ -358,7 +358,11 @@ impl Worker {
         }
         let (namespace, name) = self.names();
         let uid = meta.uid.clone().unwrap_or_default();
-        self.shared.records.set(&namespace, &name, Record { uid, status: Arc::new(status) });
+        self.shared.records.set(
+            &namespace,
+            &name,
+            Record { uid, status: Arc::new(status), pod: Arc::clone(&self.pod) },
+        );
     }
 
     fn names(&self) -> (String, String) {
@@ -392,6 +396,7 @@ impl Worker {
         }
         let uid = self.pod.metadata.uid.clone().unwrap_or_default();
         self.shared.records.remove(&namespace, &name, &uid);
+        self.shared.stats.meters.forget(&uid);
         if let Err(error) = self.shared.logs.remove(&namespace, &name, &uid) {
             tracing::warn!(%error, pod = name, "cannot delete the logs of a pod that is gone");
         }

@@ -1,0 +1,71 @@
+//! The disk as it is measured for a summary, and for who evicts pods. It blocks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::directory::{DiskUsage, measure};
+use super::summary::{Disk, FileSystem, PodDisk};
+use crate::logs::{Logs, Place};
+use crate::volumes::PodDir;
+
+/// Where pods keep their things.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) data_dir: std::path::PathBuf,
+    pub(crate) pods_dir: std::path::PathBuf,
+    pub(crate) logs: Logs,
+}
+
+impl Places {
+    /// Measures everything: the file system, images and these pods.
+    pub(crate) fn measure<'a>(&self, pods: impl IntoIterator<Item = &'a Pod>) -> Disk {
+        let measured = pods.into_iter().filter_map(|pod| Some((pod.metadata.uid.clone()?, self.pod(pod))));
+        Disk {
+            node: file_system(&self.data_dir),
+            images: measure(&self.data_dir.join("images")),
+            pods: measured.collect(),
+        }
+    }
+
+    /// Measures what a pod has on disk.
+    pub(crate) fn pod(&self, pod: &Pod) -> PodDisk {
+        let meta = &pod.metadata;
+        let text = |s: &Option<String>| s.clone().unwrap_or_default();
+        let uid = text(&meta.uid);
+        let dir = PodDir::new(&self.pods_dir, &uid);
+        let Some(spec) = &pod.spec else { return PodDisk::default() };
+        let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+        let log = |container: &str| {
+            let place = Place {
+                namespace: text(&meta.namespace),
+                pod: text(&meta.name),
+                uid: uid.clone(),
+                container: container.to_owned(),
+            };
+            measure(&self.logs.dir(&place))
+        };
+        let by_container = |of: &dyn Fn(&str) -> DiskUsage| -> BTreeMap<String, DiskUsage> {
+            containers().map(|c| (c.name.clone(), of(&c.name))).collect()
+        };
+        let volumes = spec.volumes.iter().flatten();
+        PodDisk {
+            roots: by_container(&|name| measure(&dir.container_root(name))),
+            logs: by_container(&log),
+            volumes: volumes.map(|v| (v.name.clone(), measure(&dir.volume(&v.name)))).collect(),
+            in_memory: Vec::new(),
+        }
+    }
+}
+
+/// What the system says of the file system under a path; nothing known is all zeros.
+pub(crate) fn file_system(path: &Path) -> FileSystem {
+    let Ok(disk) = rustix::fs::statvfs(path) else { return FileSystem::default() };
+    FileSystem {
+        capacity: disk.f_blocks.saturating_mul(disk.f_frsize),
+        available: disk.f_bavail.saturating_mul(disk.f_frsize),
+        inodes: disk.f_files,
+        inodes_free: disk.f_ffree,
+    }
+}
