@@ -12,15 +12,19 @@
 //!                                  └──── deleted ──────► Gone
 //! ```
 //!
+//! Completed pods stop, too: their sidecars and ephemeral containers may still run.
+//!
 //! Invariants: a pod that is Finished or Gone starts nothing; a container that ended for good never runs again;
 //! what the shell reports late (`Started` of a run that is no longer wanted) is answered by `Kill`.
 
 mod adopt;
 mod backoff;
+mod change;
 mod container;
 mod message;
 mod plan;
 mod qos;
+mod runs;
 mod status;
 mod stop;
 
@@ -34,16 +38,13 @@ use jiff::Timestamp;
 
 pub use container::{End, Probe, Problem, Run, Slot};
 pub use message::{Effect, Event};
-pub use plan::{ContainerPlan, Plan, Probes, RestartPolicy};
+pub use plan::{ContainerPlan, Plan, Probes, Rejection, RestartPolicy, Restarts, Role, Rule};
 pub use qos::qos_class;
 pub use status::{Surroundings, is_own_condition, status};
 
 use backoff::after;
-use container::{Container, Halt, State};
+use container::{Container, State};
 use stop::{Abort, Why};
-
-/// Stands for the exit code of a container that was stopped because it failed a probe: any that is not zero.
-const FAILED: i32 = 1;
 
 /// How a finished pod counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +57,23 @@ enum Verdict {
 /// Where a pod is on its way.
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
-    Refused,
-    Preparing { problem: Option<String>, tries: u32, retry_at: Option<Timestamp> },
-    Initializing,
+    Preparing {
+        problem: Option<String>,
+        tries: u32,
+        retry_at: Option<Timestamp>,
+    },
+    /// The init containers before `turn` are done, or are sidecars that have started.
+    Initializing {
+        turn: usize,
+    },
     Running,
-    Stopping { why: Why },
-    Finished { verdict: Verdict },
+    Stopping {
+        why: Why,
+        kill_at: Timestamp,
+    },
+    Finished {
+        verdict: Verdict,
+    },
     Gone,
 }
 
@@ -73,6 +85,8 @@ pub struct Lifecycle {
     containers: Vec<Container>,
     started_at: Timestamp,
     ip: Option<IpAddr>,
+    /// Whether the turn of the pod's own containers has come.
+    initialized: bool,
 }
 
 impl Lifecycle {
@@ -80,11 +94,11 @@ impl Lifecycle {
     #[must_use]
     pub fn new(plan: Plan, now: Timestamp) -> Self {
         let containers = plan.containers.iter().map(|_| Container::default()).collect();
-        let stage = match plan.refusal {
-            Some(_) => Stage::Refused,
+        let stage = match &plan.rejection {
+            Some(rejection) => Stage::Finished { verdict: Verdict::Aborted(Abort::rejected(rejection)) },
             None => Stage::Preparing { problem: None, tries: 0, retry_at: Some(now) },
         };
-        Self { plan, stage, containers, started_at: now, ip: None }
+        Self { plan, stage, containers, started_at: now, ip: None, initialized: false }
     }
 
     /// What happens next, and what is to be done for it.
@@ -99,13 +113,18 @@ impl Lifecycle {
     /// When to send a `Tick`, if nothing happens before.
     #[must_use]
     pub fn wake(&self) -> Option<Timestamp> {
-        let preparing = match &self.stage {
+        let stage = match &self.stage {
             Stage::Preparing { retry_at, .. } => *retry_at,
-            _ => None,
+            Stage::Stopping { kill_at, .. } if self.sidecars_wait() => Some(*kill_at),
+            Stage::Initializing { .. }
+            | Stage::Running
+            | Stage::Stopping { .. }
+            | Stage::Finished { .. }
+            | Stage::Gone => None,
         };
         let timers = self.containers.iter().filter_map(Container::timer);
         let deadline = if self.is_active() { self.deadline() } else { None };
-        timers.chain(preparing).chain(deadline).min()
+        timers.chain(stage).chain(deadline).min()
     }
 
     /// The containers that wait for something, and for what.
@@ -120,6 +139,12 @@ impl Lifecycle {
     #[must_use]
     pub fn waits_for_volumes(&self) -> bool {
         matches!(self.stage, Stage::Preparing { problem: Some(_), .. })
+    }
+
+    /// What is known of a container.
+    #[must_use]
+    pub fn plan_of(&self, slot: Slot) -> Option<&ContainerPlan> {
+        self.plan.containers.get(slot.0)
     }
 
     /// How often the container has been started again.
@@ -142,8 +167,8 @@ impl Lifecycle {
 
     fn is_active(&self) -> bool {
         match self.stage {
-            Stage::Preparing { .. } | Stage::Initializing | Stage::Running => true,
-            Stage::Refused | Stage::Stopping { .. } | Stage::Finished { .. } | Stage::Gone => false,
+            Stage::Preparing { .. } | Stage::Initializing { .. } | Stage::Running => true,
+            Stage::Stopping { .. } | Stage::Finished { .. } | Stage::Gone => false,
         }
     }
 
@@ -160,7 +185,7 @@ impl Lifecycle {
             Event::Prepared { ip } => {
                 if let Stage::Preparing { .. } = self.stage {
                     self.ip = Some(ip);
-                    self.stage = Stage::Initializing;
+                    self.stage = Stage::Initializing { turn: 0 };
                 }
             }
             Event::PrepareFailed { message } => self.prepare_failed(message, now, effects),
@@ -174,7 +199,7 @@ impl Lifecycle {
                     *until = Some(now);
                 }
             }
-            Event::ImageChanged { slot, image } => self.image_changed(slot, image, now, effects),
+            Event::SpecChanged { plan } => self.change(*plan, now, effects),
             Event::RetryPrepare => {
                 if let Stage::Preparing { problem: Some(_), retry_at: Some(at), .. } = &mut self.stage {
                     *at = now;
@@ -203,169 +228,10 @@ impl Lifecycle {
         }
     }
 
-    fn started(
-        &mut self,
-        slot: Slot,
-        run: Run,
-        (id, image_id): (String, String),
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let active = self.is_active();
-        let (probes, hook) = self.plan.containers.get(slot.0).map(|p| (p.probes, p.post_start)).unwrap_or_default();
-        match self.container(slot) {
-            Some(c) if active && c.is_starting(run) => {
-                c.state = State::Running {
-                    run,
-                    since: now,
-                    hooked: !hook,
-                    failed: false,
-                    started: !hook && !probes.startup,
-                    ready: !hook && !probes.startup && !probes.readiness,
-                    halt: Halt::No,
-                };
-                c.id = Some(id);
-                c.image_id = Some(image_id);
-            }
-            Some(c) if c.is_running(run) => {}
-            _ => effects.push(Effect::Kill { slot, run }),
-        }
-    }
-
-    /// The postStart hook is done: the container counts as running from now on, or is restarted.
-    fn hooked(&mut self, slot: Slot, run: Run, succeeded: bool, now: Timestamp, effects: &mut Vec<Effect>) {
-        let probes = self.plan.containers.get(slot.0).map(|p| p.probes).unwrap_or_default();
-        let kill_at = after(now, self.plan.grace);
-        let Some(c) = self.container(slot).filter(|c| c.is_running(run)) else { return };
-        let State::Running { hooked, failed, started, ready, halt, .. } = &mut c.state else { return };
-        if *halt != Halt::No {
-            return;
-        }
-        if succeeded {
-            *hooked = true;
-            *started = !probes.startup;
-            *ready = *started && !probes.readiness;
-            return;
-        }
-        *failed = true;
-        *halt = Halt::Draining { kill_at };
-        let message = "FailedPostStartHook".to_owned();
-        effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
-        effects.push(Effect::Stop { slot, run });
-    }
-
-    fn start_failed(&mut self, slot: Slot, run: Run, problem: Problem, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(c) = self.containers.get_mut(slot.0).filter(|c| c.is_starting(run)) else { return };
-        let State::Starting { tries, .. } = c.state else { return };
-        let image = self.plan.containers.get(slot.0).map(|p| p.image.as_str()).unwrap_or_default();
-        for (kind, reason, message) in problem.words(image, tries) {
-            effects.push(Effect::Say { slot: Some(slot), kind, reason, message });
-        }
-        let until = problem.may_pass().then(|| after(now, backoff::of_holds(tries)));
-        c.state = State::Held { problem, until, tries: tries.saturating_add(1) };
-    }
-
-    fn ended(&mut self, slot: Slot, run: Run, end: End, now: Timestamp, effects: &mut Vec<Effect>) {
-        let stopping = !self.is_active();
-        let failed = self.containers.get(slot.0).is_some_and(Container::has_failed);
-        let restart = !stopping && self.plan.restarts(slot, if failed { FAILED } else { end.code });
-        let name = self.plan.containers.get(slot.0).map(|p| p.name.as_str()).unwrap_or_default();
-        let Some(c) = self.containers.get_mut(slot.0).filter(|c| c.is_starting(run) || c.is_running(run)) else {
-            return;
-        };
-        let termination = c.terminate(end, now);
-        if !restart {
-            c.state = State::Ended(termination);
-            return;
-        }
-        let until = c.crash_loop(&termination, now);
-        if until > now {
-            effects.push(Effect::Say {
-                slot: Some(slot),
-                kind: Kind::Warning,
-                reason: "BackOff",
-                message: format!("Back-off restarting failed container {name} in pod {}", self.plan.full_name()),
-            });
-        }
-        c.last = Some(termination);
-        c.state = State::BackingOff { until };
-    }
-
-    fn probed(
-        &mut self,
-        (slot, wanted): (Slot, Run),
-        probe: Probe,
-        healthy: bool,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let plan = self.plan.containers.get(slot.0);
-        let (name, probes) = plan.map(|p| (p.name.clone(), p.probes)).unwrap_or_default();
-        let grace = match probe {
-            Probe::Startup => probes.startup_grace,
-            Probe::Liveness => probes.liveness_grace,
-            Probe::Readiness => None,
-        };
-        let kill_at = after(now, grace.unwrap_or(self.plan.grace));
-        let again = if self.plan.restarts(slot, FAILED) { ", will be restarted" } else { "" };
-        let state = self.container(slot).map(|c| &mut c.state);
-        let Some(State::Running { run, failed, started, ready, halt, .. }) = state else { return };
-        // A container that drains may still become unready, as one does that answers no longer.
-        if *run != wanted || (*halt != Halt::No && probe != Probe::Readiness) {
-            return;
-        }
-        match (probe, healthy) {
-            (Probe::Startup, true) => {
-                *started = true;
-                *ready = !probes.readiness;
-            }
-            (Probe::Readiness, healthy) => *ready = healthy && *started,
-            (Probe::Liveness, true) => {}
-            (Probe::Startup | Probe::Liveness, false) => {
-                *failed = true;
-                *halt = Halt::Draining { kill_at };
-                let message = format!("Container {name} failed {} probe{again}", probe.as_str());
-                effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
-                effects.push(Effect::Stop { slot, run: wanted });
-            }
-        }
-    }
-
-    /// A running container is restarted with its new image, one that could not start is tried again.
-    fn image_changed(&mut self, slot: Slot, image: String, now: Timestamp, effects: &mut Vec<Effect>) {
-        let kill_at = after(now, self.plan.grace);
-        let Some(plan) = self.plan.containers.get_mut(slot.0).filter(|p| p.image != image) else { return };
-        plan.image = image;
-        let name = plan.name.clone();
-        match self.container(slot).map(|c| &mut c.state) {
-            Some(State::Held { until, tries, .. }) => {
-                *until = Some(now);
-                *tries = 0;
-            }
-            Some(State::Running { run, halt: halt @ Halt::No, .. }) => {
-                *halt = Halt::Draining { kill_at };
-                let run = *run;
-                let message = format!("Container {name} definition changed, will be restarted");
-                effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
-                effects.push(Effect::Stop { slot, run });
-            }
-            // Whatever starts next reads the spec as it is then.
-            _ => {}
-        }
-    }
-
     /// What follows from the state and the time alone.
     fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.is_active() && self.deadline().is_some_and(|d| d <= now) {
             self.exceed_deadline(now, effects);
-        }
-        for (i, c) in self.containers.iter_mut().enumerate() {
-            if let Some(run) = c.kill_if_due(now) {
-                effects.push(Effect::Kill { slot: Slot(i), run });
-            }
-        }
-        if let Stage::Initializing = self.stage {
-            self.initialize(now, effects);
         }
         match &mut self.stage {
             Stage::Preparing { retry_at, .. } => {
@@ -374,26 +240,46 @@ impl Lifecycle {
                     effects.push(Effect::Prepare);
                 }
             }
-            Stage::Running => self.run(now, effects),
-            Stage::Stopping { why } => {
-                let why = why.clone();
-                self.settle(why, effects);
+            Stage::Initializing { turn } => {
+                let turn = *turn;
+                self.initialize(turn, now, effects);
             }
-            Stage::Refused | Stage::Initializing | Stage::Finished { .. } | Stage::Gone => {}
+            Stage::Running => {}
+            Stage::Stopping { .. } | Stage::Finished { .. } | Stage::Gone => {}
         }
+        if let Stage::Running = self.stage
+            && self.main().all(|c| matches!(c.state, State::Ended(_)))
+        {
+            self.stop(Why::Completed, after(now, self.plan.grace), now, effects);
+        }
+        self.start_due(now, effects);
+        self.stop_sidecars(now, effects);
+        for (i, c) in self.containers.iter_mut().enumerate() {
+            if let Some(run) = c.kill_if_due(now) {
+                effects.push(Effect::Kill { slot: Slot(i), run });
+            }
+        }
+        self.settle(now, effects);
     }
 
-    /// Init containers run one after the other; when the last has succeeded, the pod's own begin.
-    fn initialize(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        for (i, c) in self.containers.iter_mut().enumerate().take(self.plan.inits) {
-            match &c.state {
-                State::Ended(t) if t.end.code == 0 => {}
-                State::Ended(_) => {
-                    self.stage = Stage::Finished { verdict: Verdict::Failed };
+    /// Init containers run one after the other: the next one's turn comes when this one succeeded or, if it is a
+    /// sidecar, has started. After the last, the pod's own begin.
+    fn initialize(&mut self, mut turn: usize, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let (Some(plan), Some(c)) = (self.plan.containers.get(turn), self.containers.get(turn)) {
+            match (plan.role, &c.state) {
+                (Role::Main | Role::Ephemeral, _) => {
+                    self.stage = Stage::Running;
+                    self.initialized = true;
                     return;
                 }
-                _ => {
-                    effects.extend(c.start_if_due(now).map(|run| Effect::Start { slot: Slot(i), run }));
+                (Role::Sidecar, State::Running { started: true, .. }) => turn += 1,
+                (Role::Init, State::Ended(t)) if t.end.code == 0 => turn += 1,
+                (Role::Init, State::Ended(_)) => {
+                    self.stop(Why::Completed, after(now, self.plan.grace), now, effects);
+                    return;
+                }
+                (Role::Init | Role::Sidecar, _) => {
+                    self.stage = Stage::Initializing { turn };
                     return;
                 }
             }
@@ -401,18 +287,35 @@ impl Lifecycle {
         self.stage = Stage::Running;
     }
 
-    fn run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        for (i, c) in self.containers.iter_mut().enumerate().skip(self.plan.inits) {
-            effects.extend(c.start_if_due(now).map(|run| Effect::Start { slot: Slot(i), run }));
-        }
-        let mut main = self.containers.iter().skip(self.plan.inits);
-        if main.all(|c| matches!(c.state, State::Ended(_))) {
-            self.stage = Stage::Finished { verdict: self.verdict() };
+    /// Starts what is due: of the init containers those whose turn it is or was, the pod's own once all of them had
+    /// theirs, and ephemeral ones at any time, since they are there to see what is wrong.
+    fn start_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let turn = match self.stage {
+            Stage::Initializing { turn } => turn,
+            Stage::Running => self.containers.len(),
+            Stage::Preparing { .. } | Stage::Stopping { .. } | Stage::Finished { .. } | Stage::Gone => return,
+        };
+        for (i, (c, plan)) in self.containers.iter_mut().zip(&self.plan.containers).enumerate() {
+            if i <= turn || plan.role == Role::Ephemeral {
+                effects.extend(c.start_if_due(now).map(|run| Effect::Start { slot: Slot(i), run }));
+            }
         }
     }
 
+    /// The pod's own containers.
+    fn main(&self) -> impl Iterator<Item = &Container> {
+        self.of_role(|role| role == Role::Main)
+    }
+
+    fn of_role(&self, wanted: impl Fn(Role) -> bool) -> impl Iterator<Item = &Container> {
+        let pairs = self.plan.containers.iter().zip(&self.containers);
+        pairs.filter(move |(plan, _)| wanted(plan.role)).map(|(_, c)| c)
+    }
+
+    /// What the pod came to: how its sidecars ended does not matter.
     fn verdict(&self) -> Verdict {
         let succeeded = |c: &Container| matches!(&c.state, State::Ended(t) if t.end.code == 0);
-        if self.containers.iter().all(succeeded) { Verdict::Succeeded } else { Verdict::Failed }
+        let mut all = self.of_role(|role| matches!(role, Role::Init | Role::Main));
+        if all.all(succeeded) { Verdict::Succeeded } else { Verdict::Failed }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: a uid has at most one worker, which lives until the object is gone from the API, so that late news of a
 //! pod never makes a second one.
 
+mod containers;
 mod hooks;
 mod inboxes;
 mod launch;

@@ -28,7 +28,12 @@ impl Kubelet {
             .get(namespace, pod)
             .ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod {pod:?} does not exist on this node")))?;
         let status = &record.status;
-        let mut all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+        let mut all = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .chain(&status.ephemeral_container_statuses)
+            .flatten();
         let bad = |text: String| (StatusCode::BAD_REQUEST, text);
         let container = all
             .find(|c| c.name == container)

@@ -17,7 +17,12 @@ pub(super) enum Which {
 pub(super) fn list(records: &Records, which: Which) -> Value {
     let all = records.all();
     let runs = |status: &k8s_openapi::api::core::v1::PodStatus| {
-        let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+        let containers = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .chain(&status.ephemeral_container_statuses)
+            .flatten();
         let mut states = containers.filter_map(|c| c.state.as_ref());
         states.any(|state| state.running.is_some())
     };

@@ -1,20 +1,22 @@
 //! Taking up a pod that a former process of this node ran: what its status says is all that is left of it.
 //!
-//! Its containers ended with that process. Directories of the pod are made anew, so init containers run again.
+//! Its containers ended with that process. Directories of the pod are made anew, so init containers run again; what
+//! ran only once, an ephemeral container, does not.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus};
 
 use super::container::{Container, End, State, Termination};
-use super::{Lifecycle, Plan, Stage, Verdict};
+use super::{Lifecycle, Plan, Role, Stage, Verdict};
 
 impl Lifecycle {
     /// A pod that this node may have run before, as its status tells.
     #[must_use]
     pub fn adopt(plan: Plan, status: &PodStatus, now: Timestamp) -> Self {
         let statuses = || {
-            let both = [&status.init_container_statuses, &status.container_statuses];
-            both.into_iter().flatten().flatten()
+            let all =
+                [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+            all.into_iter().flatten().flatten()
         };
         let mut life = Self::new(plan, now);
         if let Some(started) = &status.start_time {
@@ -32,8 +34,13 @@ impl Lifecycle {
             Some("Failed") => Some(Verdict::Failed),
             _ => None,
         };
+        let initialized = life.main().any(Container::has_run);
+        life.initialized = initialized;
+        let completed = life.main().all(|c| matches!(c.state, State::Ended(_)));
         match verdict {
             Some(verdict) => life.finish(verdict, now),
+            // The process died while the sidecars of a pod that had done its work were stopping.
+            None if completed => life.finish(life.verdict(), now),
             None => life.renew_inits(),
         }
         life
@@ -51,13 +58,11 @@ impl Lifecycle {
         }
     }
 
-    /// If any container is yet to run, the init containers prepare its directories anew.
+    /// The init containers prepare the directories of the pod anew.
     fn renew_inits(&mut self) {
-        let inits = self.plan.inits;
-        let all_ended = self.containers.iter().skip(inits).all(|c| matches!(c.state, State::Ended(_)));
-        for c in self.containers.iter_mut().take(inits) {
+        for (c, plan) in self.containers.iter_mut().zip(&self.plan.containers) {
             match &c.state {
-                State::Ended(t) if t.end.code == 0 && !all_ended => {
+                State::Ended(t) if plan.role == Role::Init && t.end.code == 0 => {
                     c.last = Some(t.clone());
                     c.state = State::BackingOff { until: Timestamp::MIN };
                 }
@@ -79,14 +84,9 @@ fn adopted(before: &ContainerStatus, restarts: &dyn Fn(i32) -> bool, now: Timest
     let running = before.state.as_ref().and_then(|s| s.running.as_ref());
     let termination = match running {
         Some(running) => Some(Termination {
-            end: End {
-                code: 137,
-                reason: "ContainerStatusUnknown".to_owned(),
-                message: Some("The container could not be located when the node was started again".to_owned()),
-            },
             started_at: running.started_at.as_ref().map(|t| t.0),
-            finished_at: now,
             id: container.id.clone(),
+            ..Termination::lost("restarted", now)
         }),
         None => terminated(&before.state),
     };

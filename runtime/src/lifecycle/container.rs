@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::backoff::{BACKOFF_MAX, CRASH_LOOP_FIRST, CRASH_LOOP_FORGOTTEN, after};
 
-/// A container's place in its pod: init containers first, then the others, in the order of the spec.
+/// A container's place in its pod: init containers first, then its own, in the order of the spec, then ephemeral ones
+/// as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub usize);
 
@@ -155,6 +156,18 @@ pub(super) struct Termination {
     pub(super) id: Option<String>,
 }
 
+impl Termination {
+    /// The end of a container of which nothing is known any more when its pod is `done`, a participle.
+    pub(super) fn lost(done: &str, now: Timestamp) -> Self {
+        let end = End {
+            code: 137,
+            reason: "ContainerStatusUnknown".to_owned(),
+            message: Some(format!("The container could not be located when the pod was {done}")),
+        };
+        Self { end, started_at: None, finished_at: now, id: None }
+    }
+}
+
 /// Whether a running container is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halt {
@@ -214,6 +227,12 @@ impl Container {
 
     pub(super) fn is_running(&self, wanted: Run) -> bool {
         matches!(self.state, State::Running { run, .. } if run == wanted)
+    }
+
+    /// Whether it runs or has ever run.
+    pub(super) fn has_run(&self) -> bool {
+        matches!(self.state, State::Running { hooked: true, .. } | State::Ended(_) | State::BackingOff { .. })
+            || self.last.is_some()
     }
 
     /// Whether it runs, but is to end because a probe or its hook failed.

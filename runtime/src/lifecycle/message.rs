@@ -8,6 +8,7 @@ use std::time::Duration;
 use coracle_api::event::Kind;
 
 use super::container::{End, Probe, Problem, Run, Slot};
+use super::plan::Plan;
 
 /// What happened to a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,12 +72,10 @@ pub enum Event {
         /// Its opinion.
         healthy: bool,
     },
-    /// The spec names another image for a container than it did.
-    ImageChanged {
-        /// Which container.
-        slot: Slot,
-        /// The image it names now.
-        image: String,
+    /// The spec is another than it was.
+    SpecChanged {
+        /// What follows from it now.
+        plan: Box<Plan>,
     },
     /// What a held container waits for may be there now.
     Retry {

@@ -1,21 +1,33 @@
 //! What of a pod's spec decides about its life, parsed once.
 
+mod restart;
+
 use std::time::Duration;
 
 use coracle_api::limits::POD_GRACE_PERIOD;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe};
 
-use super::container::Slot;
+pub use restart::{RestartPolicy, Restarts, Rule};
 
-/// When ended containers are started again.
+/// What a container is to its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartPolicy {
-    /// However they ended.
-    Always,
-    /// If they failed.
-    OnFailure,
-    /// Not at all.
-    Never,
+pub enum Role {
+    /// Runs to its end before the pod's own containers begin.
+    Init,
+    /// An init container that goes on beside the pod's own, and stops after them.
+    Sidecar,
+    /// One of the pod's own: the pod lives as long as these do.
+    Main,
+    /// Added later by a person who looks into the pod: runs once, and counts for nothing.
+    Ephemeral,
+}
+
+impl Role {
+    /// Whether it is among the init containers of the spec.
+    #[must_use]
+    pub const fn is_init(self) -> bool {
+        matches!(self, Self::Init | Self::Sidecar)
+    }
 }
 
 /// Which probes a container has.
@@ -38,10 +50,23 @@ pub struct ContainerPlan {
     pub name: String,
     /// Its image, as the spec names it.
     pub image: String,
+    /// What it is to its pod.
+    pub role: Role,
+    /// When it is started again.
+    pub restarts: Restarts,
     /// Its probes.
     pub probes: Probes,
     /// Whether something is to be done right after its start, before it counts as running.
     pub post_start: bool,
+}
+
+/// Why a pod cannot be run on this node at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// One word, as in `status.reason`.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: &'static str,
 }
 
 /// A pod, as far as its life goes.
@@ -53,18 +78,16 @@ pub struct Plan {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// When its containers are started again.
+    /// When its containers are started again, unless they say otherwise.
     pub restart: RestartPolicy,
-    /// Its containers, init containers first.
+    /// Its containers: init containers first, then its own, then the ephemeral ones, as they came.
     pub containers: Vec<ContainerPlan>,
-    /// How many of them are init containers.
-    pub inits: usize,
     /// How long a container may take to stop.
     pub grace: Duration,
     /// How long it may be active.
     pub deadline: Option<Duration>,
-    /// What it asks that this node cannot give, so that it never starts.
-    pub refusal: Option<String>,
+    /// Why it never starts here.
+    pub rejection: Option<Rejection>,
 }
 
 impl Plan {
@@ -72,24 +95,17 @@ impl Plan {
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
         let spec = pod.spec.as_ref();
-        let inits = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
-        let main = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
         let seconds = |s: i64| Duration::from_secs(u64::try_from(s).unwrap_or(0));
         let text = |s: &Option<String>| s.clone().unwrap_or_default();
         Self {
             namespace: text(&pod.metadata.namespace),
             name: text(&pod.metadata.name),
             uid: text(&pod.metadata.uid),
-            restart: match spec.and_then(|s| s.restart_policy.as_deref()) {
-                Some("Never") => RestartPolicy::Never,
-                Some("OnFailure") => RestartPolicy::OnFailure,
-                Some(_) | None => RestartPolicy::Always,
-            },
-            containers: inits.iter().chain(main).map(container).collect(),
-            inits: inits.len(),
+            restart: RestartPolicy::read(spec.and_then(|s| s.restart_policy.as_deref())).unwrap_or_default(),
+            containers: spec.map(containers).unwrap_or_default(),
             grace: spec.and_then(|s| s.termination_grace_period_seconds).map_or(POD_GRACE_PERIOD, seconds),
             deadline: spec.and_then(|s| s.active_deadline_seconds).map(seconds),
-            refusal: spec.and_then(refusal),
+            rejection: spec.and_then(rejection),
         }
     }
 
@@ -99,20 +115,27 @@ impl Plan {
         format!("{}_{}({})", self.name, self.namespace, self.uid)
     }
 
-    /// Whether the container is to be started again after ending with `code`.
-    pub(super) fn restarts(&self, slot: Slot, code: i32) -> bool {
-        match self.restart {
-            RestartPolicy::Always => code != 0 || slot.0 >= self.inits,
-            RestartPolicy::OnFailure => code != 0,
-            RestartPolicy::Never => false,
-        }
+    /// Whether it has init containers of either sort.
+    pub(super) fn has_inits(&self) -> bool {
+        self.containers.first().is_some_and(|c| c.role.is_init())
     }
 }
 
-fn container(c: &Container) -> ContainerPlan {
+fn containers(spec: &PodSpec) -> Vec<ContainerPlan> {
+    let inits = spec.init_containers.iter().flatten().map(|c| {
+        let sidecar = c.restart_policy.as_deref() == Some("Always");
+        container(c, if sidecar { Role::Sidecar } else { Role::Init })
+    });
+    let main = spec.containers.iter().map(|c| container(c, Role::Main));
+    inits.chain(main).chain(spec.ephemeral_containers.iter().flatten().map(ephemeral)).collect()
+}
+
+fn container(c: &Container, role: Role) -> ContainerPlan {
     ContainerPlan {
         name: c.name.clone(),
         image: c.image.clone().unwrap_or_default(),
+        role,
+        restarts: Restarts::of(c),
         probes: Probes {
             startup: c.startup_probe.is_some(),
             readiness: c.readiness_probe.is_some(),
@@ -123,15 +146,26 @@ fn container(c: &Container) -> ContainerPlan {
     }
 }
 
+fn ephemeral(c: &EphemeralContainer) -> ContainerPlan {
+    ContainerPlan {
+        name: c.name.clone(),
+        image: c.image.clone().unwrap_or_default(),
+        role: Role::Ephemeral,
+        restarts: Restarts::default(),
+        probes: Probes::default(),
+        post_start: false,
+    }
+}
+
 fn grace(probe: &Probe) -> Option<Duration> {
     probe.termination_grace_period_seconds.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs)
 }
 
-/// What would change a pod's meaning if it were left out.
-fn refusal(spec: &PodSpec) -> Option<String> {
-    let sidecar = spec.init_containers.iter().flatten().find(|c| c.restart_policy.as_deref() == Some("Always"))?;
-    Some(format!(
-        "init container {:?} has restartPolicy Always (a sidecar), which this node cannot run; make it a container of the pod",
-        sidecar.name
-    ))
+/// Only pods for another sort of machine are turned away, as the kubelet does.
+fn rejection(spec: &PodSpec) -> Option<Rejection> {
+    let elsewhere = spec.os.as_ref().is_some_and(|os| os.name != "linux");
+    elsewhere.then_some(Rejection {
+        reason: "PodOSNotSupported",
+        message: "Failed to admit pod as the OS field doesn't match node OS",
+    })
 }

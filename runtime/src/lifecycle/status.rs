@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub use conditions::is_own_condition;
 
-use super::container::{Container, State};
-use super::{Lifecycle, Stage, Verdict};
+use super::container::Container;
+use super::{Lifecycle, Role, Stage, Verdict};
 
 /// What the status needs beside the machine's own state.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +37,16 @@ pub struct Surroundings<'a> {
 pub fn status(life: &Lifecycle, around: Surroundings<'_>, now: Timestamp) -> PodStatus {
     let before = around.before;
     let (reason, message) = verdict_words(life, before);
-    let (inits, main) = containers::statuses(life);
+    let statuses = |wanted: fn(Role) -> bool| containers::statuses(life, wanted);
+    let (inits, ephemeral) = (statuses(Role::is_init), statuses(|role| role == Role::Ephemeral));
     PodStatus {
         phase: Some(phase(life).to_owned()),
         reason,
         message,
         conditions: Some(conditions::conditions(life, around, now)),
         init_container_statuses: (!inits.is_empty()).then_some(inits),
-        container_statuses: Some(main),
+        container_statuses: Some(statuses(|role| role == Role::Main)),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: Some(around.host.to_string()),
         host_ips: Some(vec![HostIP { ip: around.host.to_string() }]),
         pod_ip: life.ip.map(|ip| ip.to_string()).or_else(|| kept_ip(life, before)),
@@ -71,23 +73,21 @@ fn verdict_words(life: &Lifecycle, before: &PodStatus) -> (Option<String>, Optio
         Stage::Finished { verdict: Verdict::Aborted(abort) } => {
             (Some(abort.reason.to_owned()), Some(abort.message.clone()))
         }
-        Stage::Refused => (Some("Unsupported".to_owned()), life.plan.refusal.clone()),
         Stage::Finished { .. } | Stage::Gone => (before.reason.clone(), before.message.clone()),
-        Stage::Preparing { .. } | Stage::Initializing | Stage::Running | Stage::Stopping { .. } => (None, None),
+        Stage::Preparing { .. } | Stage::Initializing { .. } | Stage::Running | Stage::Stopping { .. } => (None, None),
     }
 }
 
 /// The phase, as the kubelet's `getPhase` has it.
 fn phase(life: &Lifecycle) -> &'static str {
     match life.stage {
-        Stage::Refused | Stage::Preparing { .. } => "Pending",
+        Stage::Preparing { .. } | Stage::Initializing { .. } => "Pending",
         Stage::Finished { verdict: Verdict::Succeeded } => "Succeeded",
         Stage::Finished { verdict: Verdict::Failed | Verdict::Aborted(_) } => "Failed",
-        Stage::Initializing => "Pending",
-        Stage::Running => running_phase(life),
-        Stage::Stopping { .. } => {
-            if main(life).any(has_run) {
-                running_phase(life)
+        // No pod has ended while any of its containers runs.
+        Stage::Running | Stage::Stopping { .. } => {
+            if life.main().all(Container::has_run) {
+                "Running"
             } else {
                 "Pending"
             }
@@ -96,25 +96,10 @@ fn phase(life: &Lifecycle) -> &'static str {
     }
 }
 
-fn main(life: &Lifecycle) -> impl Iterator<Item = &Container> {
-    life.containers.iter().skip(life.plan.inits)
-}
-
-/// Whether the container runs or has ever run.
-fn has_run(c: &Container) -> bool {
-    matches!(c.state, State::Running { hooked: true, .. } | State::Ended(_) | State::BackingOff { .. })
-        || c.last.is_some()
-}
-
-fn running_phase(life: &Lifecycle) -> &'static str {
-    if main(life).all(has_run) { "Running" } else { "Pending" }
-}
-
 /// A pod that was deleted ends as what its containers came to.
 fn gone_phase(life: &Lifecycle) -> &'static str {
-    if !main(life).any(has_run) {
-        return "Failed";
+    match life.verdict() {
+        Verdict::Succeeded => "Succeeded",
+        Verdict::Failed | Verdict::Aborted(_) => "Failed",
     }
-    let succeeded = |c: &Container| matches!(&c.state, State::Ended(t) if t.end.code == 0);
-    if main(life).all(succeeded) { "Succeeded" } else { "Failed" }
 }

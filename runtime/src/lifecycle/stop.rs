@@ -2,16 +2,23 @@
 //!
 //! Invariant: stopping never becomes slower; a later order can only bring the end nearer.
 
+use std::time::Duration;
+
 use coracle_api::event::Kind;
 use jiff::Timestamp;
 
 use super::backoff::after;
-use super::container::{Halt, Slot, State};
-use super::{Effect, Lifecycle, Stage, Verdict};
+use super::container::{Container, Halt, Slot, State, Termination};
+use super::{Effect, Lifecycle, Rejection, Role, Stage, Verdict};
+
+/// What a sidecar has to stop in at least, also if the others took all the time of the pod (the kubelet's).
+const WINDOW_MIN: Duration = Duration::from_secs(2);
 
 /// Why a pod stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Why {
+    /// Its own containers have ended for good, or an init container has failed for good.
+    Completed,
     Deleted,
     Aborted(Abort),
 }
@@ -27,6 +34,13 @@ pub(super) struct Abort {
     pub(super) disrupted: bool,
 }
 
+impl Abort {
+    pub(super) fn rejected(rejection: &Rejection) -> Self {
+        let message = format!("Pod was rejected: {}", rejection.message);
+        Self { reason: rejection.reason, message, disrupted: false }
+    }
+}
+
 impl Lifecycle {
     pub(super) fn delete(&mut self, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
         match self.stage {
@@ -35,23 +49,21 @@ impl Lifecycle {
                 self.stage = Stage::Gone;
                 effects.push(Effect::Remove);
             }
-            Stage::Refused
-            | Stage::Preparing { .. }
-            | Stage::Initializing
-            | Stage::Running
-            | Stage::Stopping { .. } => self.stop(Why::Deleted, kill_at, now, effects),
+            Stage::Preparing { .. } | Stage::Initializing { .. } | Stage::Running | Stage::Stopping { .. } => {
+                self.stop(Why::Deleted, kill_at, now, effects);
+            }
         }
     }
 
     /// The node takes the pod's place from it. A pod that is already on its way out only hurries.
     pub(super) fn evict(&mut self, abort: Abort, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
         match &self.stage {
-            Stage::Refused | Stage::Preparing { .. } | Stage::Initializing | Stage::Running => {
+            Stage::Preparing { .. } | Stage::Initializing { .. } | Stage::Running => {
                 let (reason, message) = (abort.reason, abort.message.clone());
                 effects.push(Effect::Say { slot: None, kind: Kind::Warning, reason, message });
                 self.stop(Why::Aborted(abort), kill_at, now, effects);
             }
-            Stage::Stopping { why } => self.stop(why.clone(), kill_at, now, effects),
+            Stage::Stopping { why, .. } => self.stop(why.clone(), kill_at, now, effects),
             Stage::Finished { .. } | Stage::Gone => {}
         }
     }
@@ -65,9 +77,17 @@ impl Lifecycle {
         self.stop(Why::Aborted(Abort { reason, message, disrupted: false }), kill_at, now, effects);
     }
 
-    /// Every container is asked to stop, and killed at `kill_at` if it still runs.
-    fn stop(&mut self, why: Why, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.stage = Stage::Stopping { why };
+    /// Every container is asked to stop, and killed at `kill_at` if it still runs; sidecars wait for their turn.
+    pub(super) fn stop(&mut self, why: Why, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+        let kill_at = match &self.stage {
+            Stage::Stopping { kill_at: before, .. } => kill_at.min(*before),
+            Stage::Preparing { .. }
+            | Stage::Initializing { .. }
+            | Stage::Running
+            | Stage::Finished { .. }
+            | Stage::Gone => kill_at,
+        };
+        self.stage = Stage::Stopping { why, kill_at };
         for (i, (c, plan)) in self.containers.iter_mut().zip(&self.plan.containers).enumerate() {
             let slot = Slot(i);
             match &mut c.state {
@@ -77,33 +97,73 @@ impl Lifecycle {
                     c.abandon();
                 }
                 State::Held { .. } | State::BackingOff { .. } => c.abandon(),
-                State::Running { run, halt, .. } => match halt {
-                    Halt::No => {
-                        *halt = Halt::Draining { kill_at };
-                        let message = format!("Stopping container {}", plan.name);
-                        effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
-                        if kill_at > now {
-                            effects.push(Effect::Stop { slot, run: *run });
-                        }
-                    }
-                    Halt::Draining { kill_at: before } => *before = kill_at.min(*before),
-                    Halt::Killed => {}
-                },
+                State::Running { halt: Halt::No, .. } if plan.role == Role::Sidecar && kill_at > now => {}
+                State::Running { halt: Halt::No, .. } => halt(slot, c, &plan.name, kill_at, now, effects),
+                State::Running { halt: Halt::Draining { kill_at: before }, .. } => *before = kill_at.min(*before),
+                State::Running { halt: Halt::Killed, .. } => {}
             }
         }
     }
 
+    /// Sidecars stop after all others, the last one first; when the pod's time is over, all at once.
+    pub(super) fn stop_sidecars(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Stage::Stopping { kill_at, .. } = self.stage else { return };
+        let runs = |c: &Container| matches!(c.state, State::Running { .. });
+        let mut blocked = kill_at > now && self.of_role(|role| matches!(role, Role::Init | Role::Main)).any(runs);
+        for (i, (c, plan)) in self.containers.iter_mut().zip(&self.plan.containers).enumerate().rev() {
+            if plan.role != Role::Sidecar || !runs(c) {
+                continue;
+            }
+            if !blocked && matches!(c.state, State::Running { halt: Halt::No, .. }) {
+                halt(Slot(i), c, &plan.name, kill_at.max(after(now, WINDOW_MIN)), now, effects);
+            }
+            blocked |= kill_at > now;
+        }
+    }
+
+    /// Whether a sidecar waits for its turn to stop.
+    pub(super) fn sidecars_wait(&self) -> bool {
+        self.of_role(|role| role == Role::Sidecar).any(|c| matches!(c.state, State::Running { halt: Halt::No, .. }))
+    }
+
     /// Once nothing runs any more, the pod is what it was stopped to become.
-    pub(super) fn settle(&mut self, why: Why, effects: &mut Vec<Effect>) {
+    pub(super) fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Stage::Stopping { why, .. } = &self.stage else { return };
         if self.containers.iter().any(|c| matches!(c.state, State::Running { .. })) {
             return;
         }
-        match why {
-            Why::Aborted(abort) => self.stage = Stage::Finished { verdict: Verdict::Aborted(abort) },
+        let why = why.clone();
+        self.give_up_for_lost(now);
+        self.stage = match why {
+            Why::Completed => Stage::Finished { verdict: self.verdict() },
+            Why::Aborted(abort) => Stage::Finished { verdict: Verdict::Aborted(abort) },
             Why::Deleted => {
-                self.stage = Stage::Gone;
                 effects.push(Effect::Remove);
+                Stage::Gone
+            }
+        };
+    }
+
+    /// A pod that ends says of each of its own containers that it ended, also of those that never began, once their
+    /// turn had come.
+    fn give_up_for_lost(&mut self, now: Timestamp) {
+        if self.plan.has_inits() && !self.initialized {
+            return;
+        }
+        for (c, plan) in self.containers.iter_mut().zip(&self.plan.containers) {
+            if plan.role == Role::Main && c.state == State::Idle {
+                c.state = State::Ended(Termination::lost("terminated", now));
             }
         }
+    }
+}
+
+fn halt(slot: Slot, c: &mut Container, name: &str, kill_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+    let State::Running { run, halt, .. } = &mut c.state else { return };
+    *halt = Halt::Draining { kill_at };
+    let message = format!("Stopping container {name}");
+    effects.push(Effect::Say { slot: Some(slot), kind: Kind::Normal, reason: "Killing", message });
+    if kill_at > now {
+        effects.push(Effect::Stop { slot, run: *run });
     }
 }

@@ -1,10 +1,14 @@
-//! The machine by tables and by properties.
+//! The machine by tables: what happens, and what it makes of it.
+
+mod adopted;
+mod ephemeral;
+mod promises;
+mod sidecars;
 
 use std::net::Ipv4Addr;
 
 use expect_test::{Expect, expect};
 use k8s_openapi::api::core::v1::PodStatus;
-use proptest::prelude::*;
 
 use std::time::Duration;
 
@@ -16,6 +20,8 @@ fn plan(restart: RestartPolicy, inits: usize, main: usize) -> Plan {
     let container = |i| ContainerPlan {
         name: format!("c{i}"),
         image: "hello:1".to_owned(),
+        role: if i < inits { Role::Init } else { Role::Main },
+        restarts: Restarts::default(),
         probes: Probes::default(),
         post_start: false,
     };
@@ -25,10 +31,9 @@ fn plan(restart: RestartPolicy, inits: usize, main: usize) -> Plan {
         uid: "u".to_owned(),
         restart,
         containers: (0..inits + main).map(container).collect(),
-        inits,
         grace: Duration::from_secs(30),
         deadline: None,
-        refusal: None,
+        rejection: None,
     }
 }
 
@@ -69,8 +74,9 @@ fn summary(life: &Lifecycle) -> String {
         };
         format!("{word}{}×{}", if c.ready { "+" } else { "" }, c.restart_count)
     };
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    format!("{} [{}]", status.phase.unwrap_or_default(), all.map(state).collect::<Vec<_>>().join(" "))
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let all = lists.into_iter().flatten().flatten();
+    format!("{} [{}]", status.phase.clone().unwrap_or_default(), all.map(state).collect::<Vec<_>>().join(" "))
 }
 
 fn effect(e: &Effect) -> String {
@@ -222,7 +228,11 @@ fn a_missing_image_waits_and_is_retried_at_once_when_it_arrives() {
 
 #[test]
 fn another_image_restarts_what_runs_and_retries_what_could_not_start() {
-    let changed = |image: &str| Event::ImageChanged { slot: Slot(0), image: image.to_owned() };
+    let changed = |image: &str| {
+        let mut plan = plan(RestartPolicy::Always, 0, 1);
+        plan.containers[0].image = image.to_owned();
+        Event::SpecChanged { plan: Box::new(plan) }
+    };
     let problem = Problem::InvalidImageName("bad".to_owned());
     check(
         plan(RestartPolicy::Always, 0, 1),
@@ -417,118 +427,4 @@ fn an_evicted_pod_stops_fails_and_says_why() {
     assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("Evicted"), Some("too much")));
     let target = status.conditions.unwrap().into_iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
     assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
-}
-
-#[test]
-fn a_pod_that_ran_before_the_process_died_counts_a_restart() {
-    let mut life = Lifecycle::new(plan(RestartPolicy::Always, 0, 1), at(0));
-    for event in [Event::Tick, Event::Prepared { ip: IP }, started(0, 1)] {
-        life = life.step(event, at(0)).0;
-    }
-    let life = Lifecycle::adopt(plan(RestartPolicy::Always, 0, 1), &shown(&life), at(9));
-    let (life, _) = life.step(Event::Tick, at(9));
-    let (life, effects) = life.step(Event::Prepared { ip: IP }, at(9));
-    assert_eq!(effects, [Effect::Start { slot: Slot(0), run: Run(1) }]);
-    let (life, _) = life.step(started(0, 1), at(9));
-    assert_eq!(summary(&life), "Running [running+×1]");
-    let last = shown(&life).container_statuses.unwrap()[0].last_state.clone().unwrap().terminated.unwrap();
-    assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
-}
-
-#[test]
-fn a_pod_that_never_restarts_fails_if_the_process_died() {
-    let mut life = Lifecycle::new(plan(RestartPolicy::Never, 0, 1), at(0));
-    for event in [Event::Tick, Event::Prepared { ip: IP }, started(0, 1)] {
-        life = life.step(event, at(0)).0;
-    }
-    let life = Lifecycle::adopt(plan(RestartPolicy::Never, 0, 1), &shown(&life), at(9));
-    let life = life.step(Event::Tick, at(9)).0.step(Event::Prepared { ip: IP }, at(9)).0;
-    assert_eq!(summary(&life), "Failed [ContainerStatusUnknown/137×0]");
-}
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let slot = || (0..4_usize).prop_map(Slot);
-    let run = || (0..5_u32).prop_map(Run);
-    let problem = Problem::ErrImagePull("x".to_owned());
-    prop_oneof![
-        3 => Just(Event::Prepared { ip: IP }),
-        1 => Just(Event::PrepareFailed { message: "x".to_owned() }),
-        6 => (0..3_usize, 1..4_u32).prop_map(|(s, r)| started(s, r)),
-        2 => (slot(), run()).prop_map(move |(slot, run)| Event::StartFailed { slot, run, problem: problem.clone() }),
-        6 => (0..3_usize, 1..4_u32, 0..2_i32).prop_map(|(s, r, c)| ended(s, r, c)),
-        1 => (slot(), run(), any::<bool>()).prop_map(|(slot, run, healthy)| Event::Probed { slot, run, probe: Probe::Liveness, healthy }),
-        1 => (slot(), run(), any::<bool>()).prop_map(|(slot, run, succeeded)| Event::Hooked { slot, run, succeeded }),
-        1 => slot().prop_map(|slot| Event::Retry { slot }),
-        1 => (slot(), 0..2_u8).prop_map(|(slot, n)| Event::ImageChanged { slot, image: format!("i:{n}") }),
-        1 => Just(Event::RetryPrepare),
-        4 => Just(Event::Tick),
-        1 => (0..40_u64).prop_map(|s| Event::Delete { grace: Duration::from_secs(s) }),
-        1 => (0..40_u64).prop_map(|s| Event::Evict { reason: "Evicted", message: String::new(), grace: Duration::from_secs(s) }),
-        1 => Just(Event::Vanished),
-    ]
-}
-
-fn any_plan() -> impl Strategy<Value = Plan> {
-    let policy = prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)];
-    (policy, 0..2_usize, 1..3_usize, proptest::option::of(1..100_u64)).prop_map(|(policy, inits, main, deadline)| {
-        Plan { deadline: deadline.map(Duration::from_secs), ..plan(policy, inits, main) }
-    })
-}
-
-proptest! {
-    #[test]
-    fn any_events_are_accepted_and_the_promises_hold(
-        plan in any_plan(),
-        events in proptest::collection::vec((0..60_i64, any_event()), 0..80),
-    ) {
-        let slots = plan.containers.len();
-        let mut life = Lifecycle::new(plan.clone(), at(0));
-        let (mut clock, mut restarts, mut began) = (0, vec![0; slots], vec![0; slots]);
-        for (passed, event) in events {
-            clock += passed;
-            let over = life.is_finished();
-            let (next, effects) = life.step(event, at(clock));
-            life = next;
-            for e in &effects {
-                if let Effect::Start { slot, .. } = e {
-                    prop_assert!(!over, "a terminated pod is never restarted");
-                    if let Some(c) = life.containers.get(slot.0) && c.last.is_some() {
-                        began[slot.0] += 1;
-                    }
-                }
-            }
-            if plan.restart == RestartPolicy::Never {
-                prop_assert!(began.iter().all(|n| *n == 0), "with Never nothing runs twice");
-            }
-            for (before, c) in restarts.iter_mut().zip(&life.containers) {
-                prop_assert!(c.restarts >= *before, "restartCount never decreases");
-                *before = c.restarts;
-            }
-            let _ = shown(&life);
-        }
-    }
-
-    #[test]
-    fn a_deleted_pod_is_gone_once_all_containers_ended(
-        plan in any_plan(),
-        events in proptest::collection::vec((0..60_i64, any_event()), 0..60),
-    ) {
-        let mut life = Lifecycle::new(plan, at(0));
-        let mut clock = 0;
-        for (passed, event) in events {
-            clock += passed;
-            life = life.step(event, at(clock)).0;
-        }
-        life = life.step(Event::Delete { grace: Duration::from_secs(5) }, at(clock)).0;
-        let live: Vec<(usize, u32)> = life.containers.iter().enumerate().filter_map(|(i, c)| match c.state {
-            State::Running { run, .. } => Some((i, run.0)),
-            _ => None,
-        }).collect();
-        prop_assert!(live.is_empty() == life.is_gone());
-        for (slot, run) in live {
-            life = life.step(ended(slot, run, 0), at(clock)).0;
-        }
-        prop_assert!(life.is_gone());
-        prop_assert_eq!(life.wake(), None);
-    }
 }

@@ -5,16 +5,24 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
+use super::containers;
+
 /// Where Kubernetes lets a container leave its last words when nobody says otherwise.
 const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// The fields of a spec that have no effect on this node.
 pub(super) fn left_out(spec: &PodSpec) -> Vec<String> {
     let mut all = about_pod(spec);
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+    for container in containers::all(spec) {
         all.extend(
-            about_container(container).into_iter().map(|what| format!("{what} of container {}", container.name)),
+            about_container(&container).into_iter().map(|what| format!("{what} of container {}", container.name)),
         );
+    }
+    for container in spec.ephemeral_containers.iter().flatten() {
+        // It shares the pod's address, localhost and volumes; there are no processes to share.
+        if container.target_container_name.as_deref().is_some_and(|target| !target.is_empty()) {
+            all.push(format!("targetContainerName of container {}", container.name));
+        }
     }
     for volume in spec.volumes.iter().flatten() {
         all.extend(about_volume(volume).into_iter().map(|what| format!("{what} of volume {}", volume.name)));
@@ -47,7 +55,6 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
         ("spec.securityContext.appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
         ("spec.securityContext.sysctls", security.is_some_and(|s| s.sysctls.as_ref().is_some_and(|l| !l.is_empty()))),
         ("spec.securityContext.windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
-        ("spec.ephemeralContainers", spec.ephemeral_containers.as_ref().is_some_and(|c| !c.is_empty())),
         ("spec.hostAliases", spec.host_aliases.as_ref().is_some_and(|a| !a.is_empty())),
         ("spec.dnsConfig", spec.dns_config.is_some()),
         ("spec.dnsPolicy", spec.dns_policy.as_deref().is_some_and(|p| p != "ClusterFirst")),
@@ -71,7 +78,6 @@ fn about_container(container: &Container) -> Vec<&'static str> {
         ("seccompProfile", security.is_some_and(|s| s.seccomp_profile.is_some())),
         ("appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
         ("windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
-        ("restartPolicyRules", container.restart_policy_rules.as_ref().is_some_and(|r| !r.is_empty())),
         ("lifecycle.stopSignal", container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some())),
         ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
         ("stdin", on(container.stdin)),

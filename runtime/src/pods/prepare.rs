@@ -10,7 +10,7 @@ use coracle_api::meet::{Attachment, PodSlot};
 use coracle_api::names::{NamespacedName, Uid};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::Shared;
+use super::{Shared, containers};
 use crate::downward::Facts;
 use crate::sources::Source;
 use crate::volumes::PodDir;
@@ -18,9 +18,8 @@ use crate::{env, volumes};
 
 /// All objects that a pod refers to.
 pub(super) fn references(pod: &Pod) -> BTreeSet<Source> {
-    let spec = pod.spec.iter();
-    let containers = spec.flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
-    containers.flat_map(env::references).chain(volumes::references(pod)).collect()
+    let containers = pod.spec.iter().flat_map(containers::all);
+    containers.flat_map(|c| env::references(&c)).chain(volumes::references(pod)).collect()
 }
 
 /// An address and the volumes.

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing itself. It returns when the object is gone from the API, or when the node stops.
 
+mod ending;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +11,16 @@ use std::time::Duration;
 use coracle_api::clock;
 use coracle_api::event::Kind;
 use coracle_api::meet::Attachment;
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
-use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::launch::{self, Order};
-use super::left_out;
 use super::prepare::{fill, prepare, references};
 use super::publish::Publisher;
 use super::records::Record;
-use super::{News, Shared};
+use super::{News, Shared, containers, left_out};
 use crate::images::Reference;
 use crate::lifecycle::{
     Effect, Event, Lifecycle, Plan, Problem, Run, Slot, Surroundings, is_own_condition, qos_class, status,
@@ -35,28 +34,10 @@ const REPORTS_MAX: usize = 64;
 /// The longest sleep: a timer further off is looked at again then.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// How long containers may drain when the node stops; a part of what the process has for stopping.
-const NODE_DRAIN: Duration = Duration::from_secs(4);
-
-/// How long containers that were killed may take to be gone, and the last status to be written.
-const LAST_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long to wait before asking again for a deletion that failed.
-const DELETE_RETRY: Duration = Duration::from_secs(1);
-
 /// How a container that runs or starts is told to end.
 struct Reins {
     stop: CancellationToken,
     kill: CancellationToken,
-}
-
-/// What deleting a pod's object found.
-#[derive(PartialEq, Eq)]
-enum Deleted {
-    /// It is being deleted; the watch will tell when it is gone.
-    Now,
-    /// There was nothing to delete any more.
-    WasGone,
 }
 
 /// What a task of the worker has to say when it is done.
@@ -123,7 +104,8 @@ impl Worker {
     /// Runs the pod to its end.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let plan = Plan::of(&self.pod);
-        self.say_what_is_left_out(plan.refusal.as_ref());
+        self.say_what_is_left_out(None);
+        self.say_why_rejected(&plan);
         let mut life = Lifecycle::adopt(plan, &self.current, clock::now());
         let mut pending: Vec<Event> = match self.deletion() {
             Some(delete) => vec![delete],
@@ -208,12 +190,16 @@ impl Worker {
                 vec![Event::Vanished]
             }
             News::Is(pod) => {
-                let mut events = images_changed(&self.pod, &pod);
-                let downward = pod.metadata.labels != self.pod.metadata.labels
-                    || pod.metadata.annotations != self.pod.metadata.annotations;
-                self.pod = pod;
-                if downward {
+                let before = std::mem::replace(&mut self.pod, pod);
+                if before.metadata.labels != self.pod.metadata.labels
+                    || before.metadata.annotations != self.pod.metadata.annotations
+                {
                     self.refresh();
+                }
+                let mut events = Vec::new();
+                if before.spec != self.pod.spec {
+                    self.say_what_is_left_out(before.spec.as_ref());
+                    events.push(Event::SpecChanged { plan: Box::new(Plan::of(&self.pod)) });
                 }
                 events.extend(self.deletion());
                 events
@@ -230,7 +216,7 @@ impl Worker {
 
     fn images_that_came(&self, life: &Lifecycle) -> Vec<Event> {
         let here = |slot: &Slot| {
-            let name = self.container(*slot).and_then(|c| c.image.as_deref()).unwrap_or_default();
+            let name = self.container(life, *slot).and_then(|c| c.image).unwrap_or_default();
             name.parse::<Reference>().is_ok_and(|r| self.shared.images.find(&r).is_ok())
         };
         let waits = |problem: &Problem| match problem {
@@ -277,7 +263,7 @@ impl Worker {
                     }
                 }
                 Effect::Say { slot, kind, reason, message } => {
-                    let field = slot.and_then(|slot| self.field(slot));
+                    let field = slot.and_then(|slot| field(life, slot));
                     self.shared.speaker.pod(&self.pod, field, kind, reason, message);
                 }
                 // The loop sees that the life is over.
@@ -287,14 +273,14 @@ impl Worker {
     }
 
     fn start(&mut self, life: &Lifecycle, slot: Slot, run: Run) {
-        let (Some(attachment), Some(container)) = (self.attachment.clone(), self.container(slot).cloned()) else {
+        let (Some(attachment), Some(container)) = (self.attachment.clone(), self.container(life, slot)) else {
             return;
         };
         let reins = Reins { stop: CancellationToken::new(), kill: CancellationToken::new() };
         let order = Order {
             shared: Arc::clone(&self.shared),
             pod: Arc::clone(&self.pod),
-            field: self.field(slot),
+            field: field(life, slot),
             container,
             attachment,
             dir: self.dir.clone(),
@@ -318,16 +304,8 @@ impl Worker {
         self.tasks.spawn(async move { Done::Refreshed(fill(&shared, &pod, &dir, attachment.ip()).await) });
     }
 
-    fn container(&self, slot: Slot) -> Option<&Container> {
-        let spec = self.pod.spec.as_ref()?;
-        spec.init_containers.iter().flatten().chain(&spec.containers).nth(slot.0)
-    }
-
-    /// The container as events refer to it.
-    fn field(&self, slot: Slot) -> Option<String> {
-        let inits = self.pod.spec.as_ref()?.init_containers.as_ref().map_or(0, Vec::len);
-        let list = if slot.0 < inits { "initContainers" } else { "containers" };
-        Some(format!("spec.{list}{{{}}}", self.container(slot)?.name))
+    fn container(&self, life: &Lifecycle, slot: Slot) -> Option<Container> {
+        containers::named(&self.pod, &life.plan_of(slot)?.name)
     }
 
     fn show(&mut self, life: &Lifecycle) {
@@ -370,105 +348,22 @@ impl Worker {
         (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
     }
 
-    /// Everything has ended: the last status, then nothing of it is left on the node, then the object goes.
-    async fn remove(mut self) {
-        for reins in self.runs.values() {
-            reins.kill.cancel();
-        }
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_PATIENCE, ended).await.is_err() {
-            self.tasks.abort_all();
-        }
-        self.publisher.finish(LAST_PATIENCE).await;
-        self.release().await;
-        let (namespace, name) = self.names();
-        while !self.vanished {
-            if self.delete(&namespace, &name).await == Deleted::WasGone {
-                break;
-            }
-            // Ends at the news that it is gone; a finalizer may take its time.
-            let gone = self.news.wait_for(|news| matches!(news, News::Gone));
-            match tokio::time::timeout(SLEEP_MAX, gone).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(_)) => self.vanished = true,
-                Err(_) => {}
-            }
-        }
-        let uid = self.pod.metadata.uid.clone().unwrap_or_default();
-        self.shared.records.remove(&namespace, &name, &uid);
-        self.shared.stats.meters.forget(&uid);
-        if let Err(error) = self.shared.logs.remove(&namespace, &name, &uid) {
-            tracing::warn!(%error, pod = name, "cannot delete the logs of a pod that is gone");
-        }
-    }
-
-    /// Gives back the address and the directories: nothing runs in them any more.
-    async fn release(&mut self) {
-        if self.released {
-            return;
-        }
-        self.released = true;
-        self.attachment = None;
-        let dir = self.dir.clone();
-        let removed = tokio::task::spawn_blocking(move || dir.remove()).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(%error, dir = ?self.dir, "cannot delete the directories of a pod that ended");
-        }
-    }
-
-    async fn delete(&self, namespace: &str, name: &str) -> Deleted {
-        let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
-        let preconditions = Preconditions { uid: self.pod.metadata.uid.clone(), resource_version: None };
-        let params = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
-        loop {
-            match api.delete(name, &params).await {
-                Ok(_) => return Deleted::Now,
-                // Nothing of this name, or another pod of this name.
-                Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return Deleted::WasGone,
-                Err(error) => {
-                    tracing::warn!(%error, pod = name, "a pod that ended could not be deleted; trying again");
-                    tokio::time::sleep(DELETE_RETRY).await;
-                }
-            }
-            if matches!(*self.news.borrow(), News::Gone) {
-                return Deleted::WasGone;
-            }
-        }
-    }
-
-    /// The node stops: what runs is drained. No status says so, since the pod runs again when the node does.
-    async fn halt(mut self) {
-        for reins in self.runs.values() {
-            reins.stop.cancel();
-        }
-        let inbox = &mut self.inbox;
-        let tasks = &mut self.tasks;
-        let drained = async {
-            loop {
-                tokio::select! {
-                    done = tasks.join_next() => if done.is_none() { return },
-                    Some(_) = inbox.recv() => {}
-                }
-            }
-        };
-        if tokio::time::timeout(NODE_DRAIN, drained).await.is_err() {
-            self.tasks.abort_all();
-        }
-    }
-
-    /// Nothing of a spec is ignored in silence.
-    fn say_what_is_left_out(&self, refusal: Option<&String>) {
-        if let Some(refusal) = refusal {
-            self.shared.speaker.pod(&self.pod, None, Kind::Warning, "Unsupported", refusal.clone());
-        }
-        let left_out = self.pod.spec.as_ref().map(left_out::left_out).unwrap_or_default();
+    /// Nothing of a spec is ignored in silence; what has been said of it before is not said again.
+    fn say_what_is_left_out(&self, before: Option<&PodSpec>) {
+        let said = before.map(left_out::left_out).unwrap_or_default();
+        let mut left_out = self.pod.spec.as_ref().map(left_out::left_out).unwrap_or_default();
+        left_out.retain(|what| !said.contains(what));
         if !left_out.is_empty() {
             let message = format!("these have no effect on this node: {}", left_out.join(", "));
             self.shared.speaker.pod(&self.pod, None, Kind::Warning, "Unsupported", message);
+        }
+    }
+
+    /// A pod that cannot run here at all says why, once.
+    fn say_why_rejected(&self, plan: &Plan) {
+        if let Some(rejection) = plan.rejection.as_ref().filter(|_| self.current.phase.as_deref() != Some("Failed")) {
+            let message = rejection.message.to_owned();
+            self.shared.speaker.pod(&self.pod, None, Kind::Warning, rejection.reason, message);
         }
     }
 }
@@ -485,13 +380,8 @@ async fn next_change(changes: &mut Option<broadcast::Receiver<Change>>) -> Optio
     }
 }
 
-/// Which containers name another image than before.
-fn images_changed(before: &Pod, now: &Pod) -> Vec<Event> {
-    let containers = |pod: &'_ Pod| -> Vec<Option<String>> {
-        let spec = pod.spec.iter();
-        let all = spec.flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
-        all.map(|c| c.image.clone()).collect()
-    };
-    let pairs = containers(before).into_iter().zip(containers(now)).enumerate().filter(|(_, (old, new))| old != new);
-    pairs.map(|(i, (_, new))| Event::ImageChanged { slot: Slot(i), image: new.unwrap_or_default() }).collect()
+/// The container as events refer to it.
+fn field(life: &Lifecycle, slot: Slot) -> Option<String> {
+    let plan = life.plan_of(slot)?;
+    Some(containers::field(plan.role, &plan.name))
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::container::{Container, State};
-use super::super::{Lifecycle, Stage, Verdict};
+use super::super::{Lifecycle, Role, Stage, Verdict};
 use super::Surroundings;
 use super::containers::is_ready;
 
@@ -97,8 +97,8 @@ fn condition(
 
 fn sandbox(life: &Lifecycle) -> Result<(), No> {
     let there = match life.stage {
-        Stage::Initializing | Stage::Running | Stage::Stopping { .. } => life.ip.is_some(),
-        Stage::Refused | Stage::Preparing { .. } | Stage::Finished { .. } | Stage::Gone => false,
+        Stage::Initializing { .. } | Stage::Running | Stage::Stopping { .. } => life.ip.is_some(),
+        Stage::Preparing { .. } | Stage::Finished { .. } | Stage::Gone => false,
     };
     if there { Ok(()) } else { Err(No { reason: "", message: None }) }
 }
@@ -107,8 +107,15 @@ fn initialized(life: &Lifecycle) -> Result<(), No> {
     if let Stage::Finished { verdict: Verdict::Succeeded } = life.stage {
         return Err(No { reason: "PodCompleted", message: None });
     }
-    let done = |c: &Container| matches!(&c.state, State::Ended(t) if t.end.code == 0);
-    let names = unfit(life, 0..life.plan.inits, done);
+    // A sidecar that crashes later makes no pod uninitialized.
+    if life.main().any(Container::has_run) {
+        return Ok(());
+    }
+    let names = unfit(life, |role, c| match role {
+        Role::Init => matches!(&c.state, State::Ended(t) if t.end.code == 0),
+        Role::Sidecar => matches!(c.state, State::Running { started: true, .. }),
+        Role::Main | Role::Ephemeral => true,
+    });
     if names.is_empty() {
         return Ok(());
     }
@@ -122,13 +129,15 @@ fn containers_ready(life: &Lifecycle) -> Result<(), No> {
         Stage::Finished { verdict: Verdict::Failed | Verdict::Aborted(_) } => {
             Err(No { reason: "PodFailed", message: None })
         }
-        Stage::Refused
-        | Stage::Preparing { .. }
-        | Stage::Initializing
+        Stage::Preparing { .. }
+        | Stage::Initializing { .. }
         | Stage::Running
         | Stage::Stopping { .. }
         | Stage::Gone => {
-            let names = unfit(life, life.plan.inits..life.containers.len(), is_ready);
+            let names = unfit(life, |role, c| match role {
+                Role::Sidecar | Role::Main => is_ready(c),
+                Role::Init | Role::Ephemeral => true,
+            });
             if names.is_empty() {
                 return Ok(());
             }
@@ -140,14 +149,13 @@ fn containers_ready(life: &Lifecycle) -> Result<(), No> {
 
 fn gates_ready(around: Surroundings<'_>) -> Result<(), No> {
     let conditions = around.before.conditions.as_deref().unwrap_or_default();
-    let open = |gate: &str| conditions.iter().any(|c| c.type_ == gate && c.status == "True");
     let closed: Vec<String> = around
         .gates
         .iter()
-        .filter(|g| !open(g))
-        .map(|g| match conditions.iter().any(|c| c.type_ == **g) {
-            true => format!("the status of pod readiness gate {g:?} is not \"True\", but False"),
-            false => format!("corresponding condition of pod readiness gate {g:?} does not exist."),
+        .filter_map(|gate| match conditions.iter().find(|c| c.type_ == **gate) {
+            Some(c) if c.status == "True" => None,
+            Some(c) => Some(format!("the status of pod readiness gate {gate:?} is not \"True\", but {}", c.status)),
+            None => Some(format!("corresponding condition of pod readiness gate {gate:?} does not exist.")),
         })
         .collect();
     if closed.is_empty() {
@@ -156,9 +164,9 @@ fn gates_ready(around: Surroundings<'_>) -> Result<(), No> {
     Err(No { reason: "ReadinessGatesNotReady", message: Some(closed.join(", ")) })
 }
 
-/// The names of the containers in `range` that are not fit, separated by spaces.
-fn unfit(life: &Lifecycle, range: std::ops::Range<usize>, fit: impl Fn(&Container) -> bool) -> String {
+/// The names of the containers that are not fit, separated by spaces.
+fn unfit(life: &Lifecycle, fit: impl Fn(Role, &Container) -> bool) -> String {
     let pairs = life.plan.containers.iter().zip(&life.containers);
-    let names = pairs.skip(range.start).take(range.len()).filter(|(_, c)| !fit(c)).map(|(p, _)| p.name.as_str());
+    let names = pairs.filter(|(p, c)| !fit(p.role, c)).map(|(p, _)| p.name.as_str());
     names.collect::<Vec<_>>().join(" ")
 }

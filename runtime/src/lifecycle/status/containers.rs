@@ -9,32 +9,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::backoff::in_words;
 use super::super::container::{Container, State, Termination};
-use super::super::{ContainerPlan, Lifecycle, Stage};
+use super::super::{ContainerPlan, Lifecycle, Role};
 
-/// The statuses of the init containers and of the others.
-pub(super) fn statuses(life: &Lifecycle) -> (Vec<ContainerStatus>, Vec<ContainerStatus>) {
-    let mut all = life.plan.containers.iter().zip(&life.containers).enumerate();
-    let inits = all.by_ref().take(life.plan.inits).map(|(_, (p, c))| status(life, p, c, Part::Init)).collect();
-    (inits, all.map(|(_, (p, c))| status(life, p, c, Part::Main)).collect())
+/// The statuses of the containers that have such a role, in order.
+pub(super) fn statuses(life: &Lifecycle, wanted: fn(Role) -> bool) -> Vec<ContainerStatus> {
+    let pairs = life.plan.containers.iter().zip(&life.containers);
+    pairs.filter(|(plan, _)| wanted(plan.role)).map(|(plan, c)| status(life, plan, c)).collect()
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    Init,
-    Main,
-}
-
-/// Whether a container of the pod's own counts as ready.
+/// Whether a container that serves counts as ready.
 pub(super) fn is_ready(c: &Container) -> bool {
     matches!(c.state, State::Running { ready: true, .. })
 }
 
-fn status(life: &Lifecycle, plan: &ContainerPlan, c: &Container, part: Part) -> ContainerStatus {
-    let (ready, started) = match (&c.state, part) {
-        (State::Running { ready, started, .. }, Part::Main) => (*ready, *started),
-        (State::Running { started, .. }, Part::Init) => (false, *started),
-        (State::Ended(t), Part::Init) => (t.end.code == 0, false),
-        _ => (false, false),
+fn status(life: &Lifecycle, plan: &ContainerPlan, c: &Container) -> ContainerStatus {
+    let (ready, started) = match (&c.state, plan.role) {
+        // Nobody asks an ephemeral container how it is.
+        (_, Role::Ephemeral) => (false, None),
+        (State::Running { ready, started, .. }, Role::Main | Role::Sidecar) => (*ready, Some(*started)),
+        (State::Running { started, .. }, Role::Init) => (false, Some(*started)),
+        (State::Ended(t), Role::Init) => (t.end.code == 0, Some(false)),
+        _ => (false, Some(false)),
     };
     ContainerStatus {
         name: plan.name.clone(),
@@ -42,7 +37,7 @@ fn status(life: &Lifecycle, plan: &ContainerPlan, c: &Container, part: Part) -> 
         image_id: c.image_id.clone().unwrap_or_default(),
         container_id: c.id.as_deref().map(full_id),
         ready,
-        started: Some(started),
+        started,
         restart_count: i32::try_from(c.restarts).unwrap_or(i32::MAX),
         state: Some(state(life, plan, c)),
         last_state: Some(c.last.as_ref().map(terminated).unwrap_or_default()),
@@ -77,15 +72,7 @@ fn state(life: &Lifecycle, plan: &ContainerPlan, c: &Container) -> ContainerStat
 
 /// Why a container has not started when nothing is wrong with itself.
 fn not_yet(life: &Lifecycle) -> ContainerState {
-    match &life.stage {
-        Stage::Refused => waiting("Unsupported", life.plan.refusal.clone()),
-        Stage::Running => waiting("ContainerCreating", None),
-        Stage::Preparing { .. }
-        | Stage::Initializing
-        | Stage::Stopping { .. }
-        | Stage::Finished { .. }
-        | Stage::Gone => waiting(if life.plan.inits > 0 { "PodInitializing" } else { "ContainerCreating" }, None),
-    }
+    waiting(if life.plan.has_inits() { "PodInitializing" } else { "ContainerCreating" }, None)
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
