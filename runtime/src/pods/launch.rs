@@ -81,7 +81,8 @@ pub(super) async fn run(order: Order) {
     let (slot, run) = (order.slot, order.run);
     let started = tokio::select! {
         () = order.kill.cancelled() => return,
-        started = order.start() => started,
+        // On the heap, since a container starts once and then waits for long.
+        started = Box::pin(order.start()) => started,
     };
     let last = match started {
         Err(Failure::Problem(problem)) => Event::StartFailed { slot, run, problem },
@@ -250,7 +251,7 @@ impl Order {
     async fn look_after(&self, sandbox: &Sandbox) {
         let since = Instant::now();
         if let Some(hook) = self.container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) {
-            let done = hooks::run(self, sandbox, hook).await;
+            let done = Box::pin(hooks::run(self, sandbox, hook)).await;
             let succeeded = done.is_ok();
             if let Err(error) = done {
                 tracing::info!(%error, container = self.container.name, "a postStart hook failed");
@@ -261,7 +262,9 @@ impl Order {
                 return;
             }
         }
-        probe::probe(self, sandbox, since).await;
+        if probe::has_any(&self.container) {
+            Box::pin(probe::probe(self, sandbox, since)).await;
+        }
     }
 
     /// Ends the container when told to, the preStop hook before all else. Returns when it has been killed.
@@ -273,7 +276,7 @@ impl Order {
         }
         if let Some(hook) = self.container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) {
             tokio::select! {
-                done = hooks::run(self, sandbox, hook) => if let Err(error) = done {
+                done = Box::pin(hooks::run(self, sandbox, hook)) => if let Err(error) = done {
                     tracing::info!(%error, container = self.container.name, "a preStop hook failed");
                     self.say(Kind::Warning, "FailedPreStopHook", "PreStopHook failed".to_owned());
                 },
@@ -312,4 +315,18 @@ fn end_of(outcome: Outcome, shape: Shape, killed: bool) -> End {
 pub(super) fn http_port(container: &Container) -> u16 {
     let first = container.ports.iter().flatten().next();
     first.and_then(|p| u16::try_from(p.container_port).ok()).unwrap_or(HTTP_PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: impl Fn(Order) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_container_that_only_waits_takes_little_memory() {
+        assert!(size(run) <= 8192, "{} bytes for each container of a node", size(run));
+    }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use coracle_api::event::Kind;
 use coracle_wasm::Sandbox;
-use k8s_openapi::api::core::v1::Probe as Spec;
+use k8s_openapi::api::core::v1::{Container, Probe as Spec};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::launch::Order;
@@ -55,6 +55,11 @@ struct Watch<'a> {
     spec: &'a Spec,
     /// When the container began.
     since: Instant,
+}
+
+/// Whether a container has probes.
+pub(super) fn has_any(container: &Container) -> bool {
+    container.startup_probe.is_some() || container.readiness_probe.is_some() || container.liveness_probe.is_some()
 }
 
 /// Runs the probes of a container that began at `since`, for as long as it is polled. Returns when none goes on.
@@ -104,7 +109,8 @@ impl Watch<'_> {
     async fn settled(&self) -> Answer {
         let mut wait = LISTENS_FIRST;
         loop {
-            match self.ask().await {
+            // On the heap for as long as it takes: between two questions a probe is a timer and little more.
+            match Box::pin(self.ask()).await {
                 Answer::NobodyListens(_) if self.since.elapsed() + wait < BEGINS_TO_LISTEN => {
                     sleep(wait).await;
                     wait *= 2;
