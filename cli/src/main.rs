@@ -1,6 +1,7 @@
 //! `coracle`: the one binary. It reads flags, environment and files, and wires the components; it decides nothing else.
 
 mod call;
+mod compile;
 mod connect;
 mod options;
 mod output;
@@ -47,6 +48,12 @@ enum Command {
     Scale(verbs::scale::Arguments),
     /// Print the client's and the server's version
     Version(verbs::version::Arguments),
+    /// Compile the image on standard input into a file: what a server starts itself for
+    #[command(hide = true)]
+    CompileImage {
+        /// The file to write
+        to: std::path::PathBuf,
+    },
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Server(options) => output::log_to_stderr(&arguments.log).and_then(|()| server::run(*options)),
+        Command::CompileImage { to } => return compile::run(&to),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
             Ok(())

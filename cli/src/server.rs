@@ -165,6 +165,7 @@ async fn build_node(
         data_dir: settings.data_dir.clone(),
         address: settings.bind_address,
         pod_cidr: settings.cluster_cidr.clone(),
+        compiler: crate::compile::compiler(),
         ..coracle_runtime::Config::default()
     };
     coracle_runtime::Node::build(client, config, parts).await.context("the node does not start")

@@ -77,6 +77,8 @@ pub struct Config {
     pub log_rotation: Rotation,
     /// When images are thrown away.
     pub image_policy: Policy,
+    /// The program that compiles images; without one it is done in this process.
+    pub compiler: Option<coracle_wasm::Compiler>,
 }
 
 impl Default for Config {
@@ -92,6 +94,7 @@ impl Default for Config {
             kubelet_version: "v1.37.0+coracle".to_owned(),
             log_rotation: Rotation::default(),
             image_policy: Policy::default(),
+            compiler: None,
         }
     }
 }
@@ -157,8 +160,10 @@ impl Node {
             std::fs::remove_dir_all(&pods_dir).map_err(fault)?;
         }
         std::fs::create_dir_all(&pods_dir).map_err(fault)?;
-        let machine = Machine::read(&config.data_dir, config.pods_max)?;
-        let wasm = Wasm::new(coracle_wasm::Config::new(config.data_dir.join("compiled")))?;
+        let wasm = coracle_wasm::Config::new(config.data_dir.join("compiled"));
+        let wasm = Wasm::new(coracle_wasm::Config { compiler: config.compiler, ..wasm })?;
+        let instances = u64::try_from(wasm.instances_max()).unwrap_or(u64::MAX);
+        let machine = Machine::read(&config.data_dir, instances, config.pods_max)?;
         let records = Records::default();
         let logs = Logs::new(config.data_dir.join("logs"), config.log_rotation);
         let told = kubelet::config(machine.pods, &config.log_rotation);

@@ -26,6 +26,7 @@ use crate::{paths, wait};
 pub struct Builder {
     flags: Vec<String>,
     api_port: u16,
+    pods: Option<String>,
     before: BeforeServer,
     expected: Vec<Expected>,
 }
@@ -34,6 +35,12 @@ impl Builder {
     /// More flags for `coracle server`.
     pub fn flags(mut self, line: &str) -> Self {
         self.flags.extend(words(line));
+        self
+    }
+
+    /// Pods have their addresses here, for a cluster that has more than a block has room for.
+    pub fn pods_from(mut self, cidr: &str) -> Self {
+        self.pods = Some(cidr.to_owned());
         self
     }
 
@@ -110,7 +117,8 @@ impl Cluster {
         command.arg("server").arg("--data-dir").arg(self.data_dir());
         let api_port = self.builder.api_port.to_string();
         command.args(["--bind-address", &address, "--secure-port", &api_port, "--dns-port", "0"]);
-        command.args(["--cluster-cidr", &self.block.pods(), "--service-cluster-ip-range", &self.block.services()]);
+        let pods = self.builder.pods.clone().unwrap_or_else(|| self.block.pods());
+        command.args(["--cluster-cidr", &pods, "--service-cluster-ip-range", &self.block.services()]);
         command.args(&self.builder.flags).current_dir(self.dir.path()).env("HOME", self.dir.path().join("home"));
         command
     }

@@ -65,6 +65,7 @@ impl Cache {
         let dir = root.join(&name);
         make_private(&dir)?;
         forget_other_engines(root, &name);
+        forget_partial(&dir);
         Ok(Self { dir, written: AtomicU64::new(0) })
     }
 
@@ -89,20 +90,38 @@ impl Cache {
         }
     }
 
+    /// Where a program may be compiled to, before it is kept.
+    pub(super) fn aside(&self, digest: &Digest) -> PathBuf {
+        let number = self.written.fetch_add(1, Relaxed);
+        self.dir.join(format!("{}.{}.{number}.partial", digest.hex(), std::process::id()))
+    }
+
+    /// Keeps the program of `digest` that was compiled to the file `aside`, whole and durable.
+    ///
+    /// # Errors
+    /// It cannot be kept; then the file is gone too.
+    pub(super) fn keep(&self, digest: &Digest, aside: &Path) -> io::Result<()> {
+        let kept = fs::metadata(aside).and_then(|file| {
+            self.make_room(file.len())?;
+            fs::rename(aside, self.path(digest))
+        });
+        if kept.is_err() {
+            let _ = fs::remove_file(aside);
+        }
+        kept
+    }
+
     /// Keeps the compiled program of `digest`.
     ///
     /// # Errors
     /// It cannot be written; the program can be used nevertheless.
     pub(super) fn put(&self, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
-        let size = u64::try_from(compiled.len()).unwrap_or(u64::MAX);
-        self.make_room(size)?;
-        let number = self.written.fetch_add(1, Relaxed);
-        let aside = self.dir.join(format!("{}.{}.{number}.partial", digest.hex(), std::process::id()));
-        let written = write_durably(&aside, compiled).and_then(|()| fs::rename(&aside, self.path(digest)));
+        let aside = self.aside(digest);
+        let written = write_durably(&aside, compiled);
         if written.is_err() {
             let _ = fs::remove_file(&aside);
         }
-        written
+        written.and_then(|()| self.keep(digest, &aside))
     }
 
     fn keep_only(&self, layers: &BTreeSet<Digest>) -> io::Result<u64> {
@@ -127,6 +146,10 @@ impl Cache {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
+            if entry.path().extension().is_none_or(|e| e != "cwasm") {
+                // It is being written, or was left by a process that ended: the next opening removes it.
+                continue;
+            }
             let metadata = entry.metadata()?;
             files.push((metadata.modified()?, metadata.len(), entry.path()));
         }
@@ -185,6 +208,14 @@ fn forget_other_engines(root: &Path, current: &str) {
     }
 }
 
+/// Removes what was being written when a former process ended. Nobody else writes: the data directory is ours alone.
+fn forget_partial(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|p| p.extension().is_some_and(|e| e == "partial")) {
+        let _ = fs::remove_file(path);
+    }
+}
+
 fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let metadata = fs::symlink_metadata(dir)?;
@@ -199,7 +230,8 @@ fn is_private(metadata: &fs::Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & OTHERS_WRITE == 0
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that others cannot read, and that is on the disk when this returns.
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

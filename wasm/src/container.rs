@@ -197,6 +197,8 @@ pub(super) async fn start(
             let guest = server.clone().run(bound, control.stop.clone());
             let watched = watch_over(guest, control.clone(), template);
             threads.spawn(async move {
+                // Shared as long as it is in use: who loads it next finds it, and maps it no second time.
+                let _program = program;
                 let outcome = watched.await;
                 server.end().await;
                 tell.send_replace(Some(outcome));

@@ -9,6 +9,7 @@ use std::{fs, io, thread};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
@@ -16,6 +17,12 @@ use super::state::State;
 use super::ticker::Ticker;
 use super::turns::{self, Turns};
 use super::{WasmError, sockets};
+
+/// Where Linux says how many memory maps a process may have.
+const MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
+
+/// The memory maps that a process should be allowed: what systemd and several distributions set.
+const MAPS_WANTED: usize = 1_048_576;
 
 /// Memory maps that an instance takes: code, stack, memory and their guards (measured: six to seven).
 const MAPS_PER_INSTANCE: usize = 7;
@@ -51,12 +58,11 @@ impl Host {
     ///
     /// `slots` guests run at the same time.
     pub(super) fn new(slots: usize) -> Result<Arc<Self>, WasmError> {
-        let engine = Engine::new(&engine_config()).map_err(engine_error)?;
+        let engine = engine()?;
         let linker = linker(&engine).map_err(engine_error)?;
         let turns = Arc::new(Turns::new(slots));
         let ticker = Ticker::start(&engine, turns.clone()).map_err(WasmError::Threads)?;
-        let map_count = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-        let instances_max = instances_max(map_count.as_deref());
+        let instances_max = instances_max(map_count().as_deref());
         let room = Arc::new(Semaphore::new(instances_max));
         Ok(Arc::new(Self { engine, linker, ticker, turns, room, instances_max, ended: CancellationToken::new() }))
     }
@@ -112,6 +118,11 @@ pub(super) fn guest_runtime(slots: usize) -> io::Result<tokio::runtime::Runtime>
         .build()
 }
 
+/// An engine with our settings: what one compiles, every other can run.
+pub(super) fn engine() -> Result<Engine, WasmError> {
+    Engine::new(&engine_config()).map_err(engine_error)
+}
+
 fn engine_config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
@@ -137,6 +148,19 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 
 fn engine_error(error: wasmtime::Error) -> WasmError {
     WasmError::Engine { message: format!("{error:#}") }
+}
+
+/// The kernel's limit of memory maps, raised before where that helps and we may.
+fn map_count() -> Option<String> {
+    let before = fs::read_to_string(MAP_COUNT).ok()?;
+    if before.trim().parse::<usize>().is_ok_and(|maps| maps < MAPS_WANTED) {
+        match fs::write(MAP_COUNT, MAPS_WANTED.to_string()) {
+            Ok(()) => info!(from = before.trim(), to = MAPS_WANTED, "vm.max_map_count raised, for more instances"),
+            // Only root may, and who is not has room for thousands all the same.
+            Err(error) => debug!(%error, "vm.max_map_count stays as it is"),
+        }
+    }
+    fs::read_to_string(MAP_COUNT).ok()
 }
 
 /// How many instances the kernel's limit of memory maps has room for.

@@ -10,6 +10,7 @@ mod launch;
 mod outcome;
 
 mod cache;
+mod compile;
 mod inspect;
 mod preview1;
 mod program;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use coracle_api::names::Digest;
 
 pub use cache::Compiled;
+pub use compile::{CompileError, Compiler, INVALID, compile_stdin};
 pub use container::{Control, Running, StartError, Usage};
 pub use exec::{Exec, ExecError, Sandbox};
 pub use launch::{Access, Directory, Launch, Sink};
@@ -54,6 +56,8 @@ pub use traffic::{Requests, Traffic};
 pub struct Config {
     /// Where compiled programs are kept. Made if it is missing; it must belong to this user alone.
     pub cache_dir: PathBuf,
+    /// The program that compiles; without one it is done in this process, which never gets rid of the memory it took.
+    pub compiler: Option<Compiler>,
     /// How many images may be compiled at the same time; each uses all cores for a moment.
     pub compilers: usize,
     /// How many guests run at the same time; 0 stands for one per core.
@@ -65,7 +69,7 @@ pub struct Config {
 impl Config {
     /// The usual bounds, with the cache in `cache_dir`.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self { cache_dir: cache_dir.into(), compilers: 2, workers: 0, http: HttpBounds::default() }
+        Self { cache_dir: cache_dir.into(), compiler: None, compilers: 2, workers: 0, http: HttpBounds::default() }
     }
 }
 
@@ -158,7 +162,7 @@ impl Wasm {
             .map_err(|source| WasmError::Cache { path: cache_dir, source })?;
         let runtime = host::guest_runtime(slots).map_err(WasmError::Threads)?;
         Ok(Self {
-            programs: program::Programs::new(host.clone(), cache, config.compilers),
+            programs: program::Programs::new(host.clone(), cache, config.compiler, config.compilers),
             host,
             http: config.http,
             runtime: Some(runtime),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use coracle_api::names::Digest;
@@ -15,6 +16,7 @@ use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::cache::{Cache, Compiled};
+use super::compile::{self, CompileError, Compiler};
 use super::host::Host;
 use super::inspect::{self, Entry};
 use super::state::State;
@@ -40,7 +42,10 @@ pub enum LoadError {
     /// Its bytes cannot be read.
     #[error("cannot read the image: {0}")]
     Read(#[source] io::Error),
-    /// The compilation was broken off: the process is ending, or the compiler failed.
+    /// The compiler failed, and not for a fault of the image.
+    #[error("the image cannot be compiled: {0}")]
+    Compile(#[source] CompileError),
+    /// The compilation was broken off: the process is ending.
     #[error("the compilation of the image was broken off")]
     Interrupted,
 }
@@ -92,7 +97,8 @@ impl Program {
 /// The programs in use, and the way to get more.
 pub(super) struct Programs {
     maker: Arc<Maker>,
-    compilers: Arc<Semaphore>,
+    compiler: Option<Compiler>,
+    compilers: Semaphore,
     live: Mutex<HashMap<Digest, Arc<Slot>>>,
 }
 
@@ -107,10 +113,11 @@ struct Maker {
 
 impl Programs {
     /// Nothing loaded yet.
-    pub(super) fn new(host: Arc<Host>, cache: Cache, compilers: usize) -> Self {
+    pub(super) fn new(host: Arc<Host>, cache: Cache, compiler: Option<Compiler>, compilers: usize) -> Self {
         Self {
             maker: Arc::new(Maker { host, cache: Arc::new(cache) }),
-            compilers: Arc::new(Semaphore::new(compilers.max(1))),
+            compiler,
+            compilers: Semaphore::new(compilers.max(1)),
             live: Mutex::default(),
         }
     }
@@ -134,7 +141,7 @@ impl Programs {
                 let program = self.make(digest.clone(), bytes).await?;
                 let weak = Arc::downgrade(&program);
                 made = Some(program);
-                Ok(weak)
+                Ok::<_, LoadError>(weak)
             });
             let weak = weak.await?.clone();
             if let Some(program) = made.or_else(|| weak.upgrade()) {
@@ -148,13 +155,40 @@ impl Programs {
     where
         F: FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
     {
-        let permit = self.compilers.clone().acquire_owned().await.map_err(|_| LoadError::Interrupted)?;
-        let maker = self.maker.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            maker.make(&digest, bytes)
+        let _permit = self.compilers.acquire().await.map_err(|_| LoadError::Interrupted)?;
+        let theirs = digest.clone();
+        let kept = self.aside(move |maker| maker.kept(&theirs)).await??;
+        let program = match kept {
+            Some(program) => program,
+            None => {
+                let image = self.aside(move |_| bytes()).await?.map_err(LoadError::Read)?;
+                self.compile(digest, image).await?
+            }
+        };
+        Ok(Arc::new(program))
+    }
+
+    /// Has the image compiled by the process that is there for it, or by this one.
+    async fn compile(&self, digest: Digest, image: Vec<u8>) -> Result<Program, LoadError> {
+        let Some(compiler) = &self.compiler else {
+            return self.aside(move |maker| maker.compile(&digest, &image)).await?;
+        };
+        let aside = self.maker.cache.aside(&digest);
+        let compiled = compiler.compile(image, &aside).await;
+        let compiled = self.aside(move |maker| match compiled {
+            Ok(()) => maker.keep(&digest, &aside),
+            Err(error) => {
+                let _ = std::fs::remove_file(&aside);
+                Err(error.into())
+            }
         });
-        made.await.map_err(|_| LoadError::Interrupted)?.map(Arc::new)
+        compiled.await?
+    }
+
+    /// Lets the maker work on a thread that may wait.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Maker) -> T + Send + 'static) -> Result<T, LoadError> {
+        let maker = self.maker.clone();
+        tokio::task::spawn_blocking(move || work(&maker)).await.map_err(|_| LoadError::Interrupted)
     }
 
     /// The slot of `digest`. Slots of programs that are gone, and that nobody waits for, are dropped on the way.
@@ -173,31 +207,31 @@ impl Programs {
 }
 
 impl Maker {
-    fn make(&self, digest: &Digest, bytes: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Program, LoadError> {
-        let engine = self.host.engine();
-        let component = match self.cache.get(engine, digest) {
-            Some(component) => component,
-            None => self.compile(digest, &bytes().map_err(LoadError::Read)?)?,
-        };
-        self.link(&component)
+    /// The program, if it was compiled before.
+    fn kept(&self, digest: &Digest) -> Result<Option<Program>, LoadError> {
+        self.cache.get(self.host.engine(), digest).map(|component| self.link(&component)).transpose()
     }
 
-    fn compile(&self, digest: &Digest, image: &[u8]) -> Result<Component, LoadError> {
+    /// Compiles the image in this process.
+    fn compile(&self, digest: &Digest, image: &[u8]) -> Result<Program, LoadError> {
         let engine = self.host.engine();
-        let wasm = inspect::component(image).map_err(invalid)?;
-        let component = Component::from_binary(engine, &wasm).map_err(|error| {
-            invalid(format!("the component is malformed or uses what Coracle does not support: {error:#}"))
-        })?;
+        let compiled = compile::compile(engine, image)?;
         debug!(%digest, "image compiled");
-        let kept = component.serialize().map_err(io::Error::other).and_then(|bytes| self.cache.put(digest, &bytes));
-        match kept {
-            // Mapped from the file, the code's pages belong to the page cache and not to this process alone.
-            Ok(()) => Ok(self.cache.get(engine, digest).unwrap_or(component)),
+        match self.cache.put(digest, &compiled) {
+            Ok(()) => self.kept(digest)?.ok_or(LoadError::Interrupted),
             Err(error) => {
                 warn!(%error, %digest, "a compiled program cannot be kept: it will be compiled again at the next start");
-                Ok(component)
+                let component = compile::component(engine, image)?;
+                self.link(&component)
             }
         }
+    }
+
+    /// Takes over what another process compiled to `aside`.
+    fn keep(&self, digest: &Digest, aside: &Path) -> Result<Program, LoadError> {
+        debug!(%digest, "image compiled");
+        self.cache.keep(digest, aside).map_err(|error| LoadError::Compile(error.into()))?;
+        self.kept(digest)?.ok_or(LoadError::Interrupted)
     }
 
     fn link(&self, component: &Component) -> Result<Program, LoadError> {
@@ -227,6 +261,15 @@ impl Pre {
             Entry::Http02 => Self::Http(Arc::new(ProxyPre::P2(http02::bindings::ProxyPre::new(instance)?))),
             Entry::Http03 => Self::Http(Arc::new(ProxyPre::P3(http03::bindings::ServicePre::new(instance)?))),
         })
+    }
+}
+
+impl From<CompileError> for LoadError {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Invalid(message) => Self::InvalidImage { message },
+            other => Self::Compile(other),
+        }
     }
 }
 

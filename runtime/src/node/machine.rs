@@ -10,14 +10,11 @@ const MEMORY_RESERVED: u64 = 100 * 1024 * 1024;
 /// A disk with less room than this counts as full: images, logs and the store must still be written.
 const DISK_FREE_MIN: u64 = 256 * 1024 * 1024;
 
-/// Maps of the process that are not for pods: its own threads, libraries and files.
-const MAPS_RESERVED: u64 = 5000;
+/// Open files of the process that are not for pods: the store, clients of the API, images, logs being read.
+const FILES_RESERVED: u64 = 1024;
 
-/// Maps that one WebAssembly instance takes at most. Beyond the kernel's limit the process aborts.
-const MAPS_PER_POD: u64 = 7;
-
-/// The kernel's own default for the number of maps, where it cannot be read.
-const MAPS_DEFAULT: u64 = 65_530;
+/// Open files that a pod takes: the socket it listens on, and its log.
+const FILES_PER_POD: u64 = 2;
 
 /// Why the machine cannot be described.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +44,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Describes the machine; `pods` bounds how many it takes, below what the kernel allows.
-    pub(crate) fn read(data_dir: &Path, pods: Option<u64>) -> Result<Self, MachineError> {
+    /// Describes the machine. It takes as many pods as there is room for `instances` of them and for their open files,
+    /// and no more than `pods`.
+    pub(crate) fn read(data_dir: &Path, instances: u64, pods: Option<u64>) -> Result<Self, MachineError> {
         let disk = rustix::fs::statvfs(data_dir)
             .map_err(|e| MachineError::Disk { path: data_dir.to_owned(), source: e.into() })?;
         let info = rustix::system::sysinfo();
-        let possible = pods_possible(number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPS_DEFAULT));
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let possible = instances.min(files.map_or(u64::MAX, pods_with_files));
         Ok(Self {
             cpus: std::thread::available_parallelism().map_or(1, |n| u64::try_from(n.get()).unwrap_or(1)),
             #[allow(clippy::useless_conversion, reason = "the type differs between architectures")]
@@ -94,16 +93,12 @@ pub(crate) fn health(data_dir: &Path) -> Health {
     }
 }
 
-fn pods_possible(maps: u64) -> u64 {
-    maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_POD
+fn pods_with_files(files: u64) -> u64 {
+    files.saturating_sub(FILES_RESERVED) / FILES_PER_POD
 }
 
 fn text_in(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned())
-}
-
-fn number_in(path: &str) -> Option<u64> {
-    text_in(path)?.parse().ok()
 }
 
 fn pretty_name(os_release: &str) -> String {
@@ -127,13 +122,13 @@ mod tests {
             "Debian GNU/Linux 12 (bookworm)"
         );
         assert_eq!(available_memory("MemTotal: 5 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
-        assert_eq!(pods_possible(65_530), 8647);
-        assert_eq!(pods_possible(10), 0);
+        assert_eq!(pods_with_files(20_000), 9488);
+        assert_eq!(pods_with_files(10), 0);
     }
 
     #[test]
     fn this_machine_has_something_to_offer() {
-        let machine = Machine::read(Path::new("/"), Some(110)).unwrap();
+        let machine = Machine::read(Path::new("/"), 1000, Some(110)).unwrap();
         assert!(machine.cpus > 0 && machine.memory > 0 && machine.disk > 0 && machine.pods <= 110);
     }
 }

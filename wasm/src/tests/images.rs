@@ -92,3 +92,16 @@ fn a_cache_that_others_may_write_is_refused() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(Wasm::new(Config::new(dir.path())), Err(WasmError::Cache { .. })));
 }
+
+#[tokio::test]
+async fn a_program_is_shared_as_long_as_a_container_of_it_runs() {
+    let node = Node::new();
+    for image in [component(include_str!("guests/server.wat"), "server"), command("(loop $l (br $l)) i32.const 0")] {
+        let program = node.load(image).await.unwrap();
+        let shared = Arc::downgrade(&program);
+        let mut running = node.wasm.start(program, node.launch()).await.unwrap();
+        assert!(shared.upgrade().is_some(), "it is loaded a second time for the next container");
+        running.kill();
+        running.outcome().await;
+    }
+}

@@ -1,0 +1,208 @@
+//! Compilation: an image's bytes become machine code in a file, in a process of its own where there is one to be had.
+//!
+//! A compiler takes far more memory than what it makes, and much of it would stay with the process that called it. It
+//! also reads what strangers wrote. So the server runs itself a second time for it, with bounds: what goes wrong there
+//! ends there.
+//!
+//! The two sides speak little: the image on standard input, the file to write as the last argument, a message for the
+//! person who made the image on standard error, and the exit code ([`INVALID`]).
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use coracle_api::limits::IMAGE_LAYER_BYTES_MAX;
+use rustix::process::{Resource, Rlimit, Signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::{cache, host, inspect};
+
+/// The exit code that says: the image is at fault, and standard error says why (`EX_DATAERR` of sysexits.h).
+pub const INVALID: u8 = 65;
+
+/// How long a compilation may take. CPython takes ten seconds; what takes minutes is made to.
+const TIME_MAX: Duration = Duration::from_secs(300);
+
+/// What a compiler may have of memory of its own: several times what CPython takes.
+const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// How much a compiler stands back for guests and the API.
+const NICENESS: i32 = 10;
+
+/// The most of a message that is kept.
+const MESSAGE_BYTES_MAX: u64 = 16 * 1024;
+
+/// A program that compiles: this one, told to. The path of the file to write is appended to its arguments.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    /// The program.
+    pub program: PathBuf,
+    /// What makes it call [`compile_stdin`].
+    pub args: Vec<OsString>,
+}
+
+/// Why there is no machine code.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The image cannot be compiled; the message is for the person who made it.
+    #[error("{0}")]
+    Invalid(String),
+    /// The image cannot be read, or what was made of it not written.
+    #[error("cannot read the image or write what was compiled: {0}")]
+    Io(#[from] io::Error),
+    /// The engine cannot be set up.
+    #[error("{0}")]
+    Engine(#[from] super::WasmError),
+    /// The process that was to compile cannot be started.
+    #[error("the compiler {program:?} cannot be started: {source}")]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The process that was to compile ended without having done so.
+    #[error("the compiler ended with {status}: {said}")]
+    Failed {
+        /// How.
+        status: ExitStatus,
+        /// What it said last.
+        said: String,
+    },
+    /// It took too long, and was ended.
+    #[error("the image takes longer to compile than the {} s that it may", TIME_MAX.as_secs())]
+    TooLong,
+}
+
+/// What a process does that was started as a [`Compiler`]: reads an image from standard input, and writes its machine
+/// code to the file `to`, which must not exist.
+///
+/// It bounds the whole process first, and asks the kernel to end it with the one that started it.
+///
+/// # Errors
+/// [`CompileError`]. For [`CompileError::Invalid`] the process is to write it to standard error and to exit with
+/// [`INVALID`].
+pub fn compile_stdin(to: &Path) -> Result<(), CompileError> {
+    bound_this_process();
+    let mut image = Vec::new();
+    let limit = u64::try_from(IMAGE_LAYER_BYTES_MAX).unwrap_or(u64::MAX);
+    io::stdin().lock().take(limit).read_to_end(&mut image)?;
+    let compiled = compile(&host::engine()?, &image)?;
+    cache::write_durably(to, &compiled)?;
+    Ok(())
+}
+
+/// The machine code of an image.
+///
+/// # Errors
+/// [`CompileError::Invalid`].
+pub(super) fn compile(engine: &Engine, image: &[u8]) -> Result<Vec<u8>, CompileError> {
+    let wasm = inspect::component(image).map_err(CompileError::Invalid)?;
+    engine.precompile_component(&wasm).map_err(|error| malformed(&error))
+}
+
+/// The image compiled, without its machine code in a form that could be kept.
+///
+/// # Errors
+/// [`CompileError::Invalid`].
+pub(super) fn component(engine: &Engine, image: &[u8]) -> Result<Component, CompileError> {
+    let wasm = inspect::component(image).map_err(CompileError::Invalid)?;
+    Component::from_binary(engine, &wasm).map_err(|error| malformed(&error))
+}
+
+fn malformed(error: &wasmtime::Error) -> CompileError {
+    CompileError::Invalid(format!("the component is malformed or uses what Coracle does not support: {error:#}"))
+}
+
+/// None of this is needed for a right result, so what the system refuses is done without.
+fn bound_this_process() {
+    // Who started us is gone, and nobody waits for the result.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let bound = Rlimit { current: Some(MEMORY_BYTES_MAX), maximum: Some(MEMORY_BYTES_MAX) };
+    let _ = rustix::process::setrlimit(Resource::Data, bound);
+    let _ = rustix::process::nice(NICENESS);
+    // Should the machine run out of memory, the compilation is what can be missed most.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
+impl Compiler {
+    /// Compiles `image` into the file `to`, in a process of its own.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub(super) async fn compile(&self, image: Vec<u8>, to: &Path) -> Result<(), CompileError> {
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .arg(to)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| CompileError::Start { program: self.program.clone(), source })?;
+        match tokio::time::timeout(TIME_MAX, converse(&mut child, image)).await {
+            Ok(result) => result,
+            // Dropping the child kills it.
+            Err(_) => Err(CompileError::TooLong),
+        }
+    }
+}
+
+async fn converse(child: &mut Child, image: Vec<u8>) -> Result<(), CompileError> {
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    let tell = async move {
+        if let Some(mut stdin) = stdin {
+            // One that ends early has its reasons, which its exit code tells.
+            let _ = stdin.write_all(&image).await;
+        }
+    };
+    let hear = async move {
+        let mut said = Vec::new();
+        if let Some(stderr) = stderr {
+            let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_end(&mut said).await;
+        }
+        String::from_utf8_lossy(&said).trim().to_owned()
+    };
+    let ((), said) = tokio::join!(tell, hear);
+    let status = child.wait().await?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) if code == i32::from(INVALID) => Err(CompileError::Invalid(said)),
+        Some(_) | None => Err(CompileError::Failed { status, said }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a compiler that is this line of shell; `$0` is the file to write.
+    async fn check(script: &str) -> Result<(), CompileError> {
+        let compiler = Compiler { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        compiler.compile(vec![0; 1 << 20], Path::new("/nowhere/compiled")).await
+    }
+
+    #[tokio::test]
+    async fn the_exit_code_says_whose_fault_it_was() {
+        assert!(check("cat > /dev/null").await.is_ok());
+        let invalid = check("cat > /dev/null; echo no magic >&2; exit 65").await;
+        assert!(matches!(invalid, Err(CompileError::Invalid(said)) if said == "no magic"));
+        let failed = check("echo $0 >&2; exit 1").await.unwrap_err();
+        assert!(failed.to_string().contains("/nowhere/compiled"), "{failed}");
+        let killed = check("kill -9 $$").await.unwrap_err();
+        assert!(killed.to_string().contains("signal: 9"), "{killed}");
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_is_not_there_is_named() {
+        let compiler = Compiler { program: "/nowhere/compiler".into(), args: Vec::new() };
+        let error = compiler.compile(Vec::new(), Path::new("x")).await.unwrap_err();
+        assert!(error.to_string().contains("/nowhere/compiler"), "{error}");
+    }
+}
