@@ -1,7 +1,7 @@
-//! The bare host that Coracle is compared with: hyper, wasmtime's own `ProxyHandler`, and nothing else.
+//! The bare hosts that Coracle is compared with: hyper, wasmtime's own `ProxyHandler`, and nothing else; and hyper alone.
 //!
-//! It has the engine settings that Coracle's guests run under (epochs, on-demand allocation), and its bounds of reuse.
-//! It refuses nothing, meters nothing and logs nothing.
+//! They have the engine settings that Coracle's guests run under (epochs, on-demand allocation), and its bounds of reuse.
+//! They refuse nothing, meter nothing and log nothing.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -21,13 +22,16 @@ use wasmtime::component::{Component, GuestTaskId, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, Proxy, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
 use wasmtime_wasi_http::p2::bindings::ProxyPre as Proxy02Pre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// How many requests an instance answers under Coracle.
 const REUSE: usize = 1000;
+/// How many requests an instance of WASI 0.3 answers at once under Coracle.
+const AT_ONCE: usize = 16;
 /// How long an instance waits for its next request under Coracle.
 const IDLE: Duration = Duration::from_secs(1);
 /// The memory that `hello.yaml` allows.
@@ -42,17 +46,20 @@ pub(crate) enum Mode {
     Reused,
     /// One for each request.
     Fresh,
+    /// There are none: hyper answers by itself.
+    Plain,
 }
 
 impl Mode {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 2] = [Self::Reused, Self::Fresh];
+    pub(crate) const ALL: [Self; 3] = [Self::Reused, Self::Fresh, Self::Plain];
 
     /// As it stands on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Reused => "reused",
             Self::Fresh => "fresh",
+            Self::Plain => "plain",
         }
     }
 
@@ -65,7 +72,7 @@ impl Mode {
     fn requests(self) -> usize {
         match self {
             Self::Reused => REUSE,
-            Self::Fresh => 1,
+            Self::Fresh | Self::Plain => 1,
         }
     }
 }
@@ -76,14 +83,23 @@ pub(crate) fn serve(mode: Mode) {
     let path = std::env::args().next_back().expect("a component");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     let outcome: anyhow::Result<()> = runtime.block_on(async {
-        let handler = ProxyHandler::new(Handler::new(Path::new(&path), mode)?);
+        let handler = match mode {
+            Mode::Reused | Mode::Fresh => Some(ProxyHandler::new(Handler::new(Path::new(&path), mode)?)),
+            Mode::Plain => None,
+        };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         println!("listening on {}", listener.local_addr()?);
         let mut connections = JoinSet::new();
         loop {
             let (connection, _) = listener.accept().await?;
             connection.set_nodelay(true)?;
-            connections.spawn(converse(connection, handler.clone()));
+            let handler = handler.clone();
+            connections.spawn(async move {
+                match handler {
+                    Some(handler) => converse(connection, handler).await,
+                    None => converse_plainly(connection).await,
+                }
+            });
         }
     });
     outcome.expect("the bare host serves");
@@ -98,6 +114,13 @@ async fn converse(connection: TcpStream, handler: ProxyHandler<Handler>) {
         }
     });
     // A client that leaves ends its connection; that is no failure.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
+}
+
+async fn converse_plainly(connection: TcpStream) {
+    let service = service_fn(async |_: hyper::Request<Incoming>| {
+        Ok::<_, std::convert::Infallible>(hyper::Response::new(Full::new(Bytes::from_static(b"ok\n"))))
+    });
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }
 
@@ -142,8 +165,14 @@ impl Handler {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         let component = Component::from_file(&engine, path)?;
-        let program = ProxyPre::P2(Proxy02Pre::new(linker.instantiate_pre(&component)?)?);
+        let program = linker.instantiate_pre(&component)?;
+        let program = match ServicePre::new(program.clone()) {
+            Ok(program) => ProxyPre::P3(program),
+            Err(_) => ProxyPre::P2(Proxy02Pre::new(program)?),
+        };
         Ok(Self { engine, program, mode })
     }
 }
@@ -165,8 +194,15 @@ impl HandlerState for Handler {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let proxy = self.program.instantiate_async(&mut store).await?;
+        let at_once = if matches!(proxy, Proxy::P3(_)) { AT_ONCE } else { 1 };
         let expiration = Expiration(Box::pin(tokio::time::sleep(IDLE)));
-        Ok(Instance { store, proxy, view: |state| state.http(), expiration, state: Bounds(self.mode) })
+        Ok(Instance {
+            store,
+            proxy,
+            view: |state| state.http(),
+            expiration,
+            state: Bounds { mode: self.mode, at_once },
+        })
     }
 }
 
@@ -188,8 +224,11 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// One request at a time, and so many in all.
-struct Bounds(Mode);
+/// So many requests at a time, and so many in all.
+struct Bounds {
+    mode: Mode,
+    at_once: usize,
+}
 
 impl WorkerState for Bounds {
     type StoreData = State;
@@ -197,8 +236,8 @@ impl WorkerState for Bounds {
 
     fn should_accept_request(&self, at_once: usize, total: usize) -> ShouldAccept {
         match (at_once, total) {
-            (_, total) if total >= self.0.requests() => ShouldAccept::Never,
-            (0, _) => ShouldAccept::Yes,
+            (_, total) if total >= self.mode.requests() => ShouldAccept::Never,
+            (at_once, _) if at_once < self.at_once => ShouldAccept::Yes,
             _ => ShouldAccept::No,
         }
     }

@@ -14,6 +14,7 @@ mod clients;
 mod durability;
 mod guests;
 mod hooks;
+mod http;
 mod images;
 mod kube_rs;
 mod kubectl;

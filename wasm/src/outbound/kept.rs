@@ -34,7 +34,7 @@ const IDLE_MAX: usize = 64;
 
 /// How long one is kept: shorter than servers usually keep theirs (Go's and nginx's for a minute or more), so that
 /// few are found closed.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// Where a connection leads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,8 +58,11 @@ pub(crate) struct Kept {
     _end: DropGuard,
 }
 
+/// What is kept, and since when.
+type Idle = HashMap<Key, Vec<(SendRequest<WasiBody>, Instant)>>;
+
 struct Shared {
-    idle: Mutex<HashMap<Key, Vec<(SendRequest<WasiBody>, Instant)>>>,
+    idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     ended: CancellationToken,
@@ -106,7 +109,7 @@ impl Shared {
         let lines = idle.get_mut(key)?;
         let mut found = None;
         while let Some((sender, since)) = lines.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE {
+            if sender.is_ready() && since.elapsed() < IDLE_TIME {
                 found = Some(sender);
                 break;
             }
@@ -127,7 +130,7 @@ impl Shared {
     /// Gives up what was kept for long enough.
     fn expire(&self) {
         self.idle().retain(|_, lines| {
-            lines.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+            lines.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE_TIME);
             !lines.is_empty()
         });
     }
@@ -147,7 +150,7 @@ impl Shared {
                     tokio::select! {
                         // What went wrong is told to whom it concerns: the one whose request it was.
                         _ = connection.as_mut() => return,
-                        () = sleep(IDLE) => shared.expire(),
+                        () = sleep(IDLE_TIME) => shared.expire(),
                     }
                 }
             };
@@ -175,7 +178,7 @@ impl Shared {
         told
     }
 
-    fn idle(&self) -> MutexGuard<'_, HashMap<Key, Vec<(SendRequest<WasiBody>, Instant)>>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
