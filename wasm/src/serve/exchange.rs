@@ -18,6 +18,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -293,12 +294,18 @@ impl Body for Answered {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         let mut shared = this.exchange.lock();
-        let body = match &mut shared.body {
+        let shared_now = &mut *shared;
+        let body = match &mut shared_now.body {
             Answer::Read(body) => body,
             Answer::Aborted => return Poll::Ready(Some(Err(Error::ConnectionWriteTimeout))),
             Answer::Owed | Answer::Kept(_) | Answer::Over => return Poll::Ready(None),
         };
-        let poll = pin!(body).poll_frame(context);
+        // A task that has had its share of the thread is told to wait, though there is something to read: where waiting
+        // means that nothing will come, it must not be told so.
+        let poll = match shared_now.is_written {
+            true => pin!(unconstrained(body.frame())).poll(context),
+            false => pin!(body).poll_frame(context),
+        };
         match &poll {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -410,6 +417,30 @@ mod tests {
         assert_eq!(begin.elapsed(), PATIENCE.client);
         assert_eq!(exchange.overdue().await, Turn::Guest);
         assert_eq!(begin.elapsed(), PATIENCE.client + PATIENCE.guest);
+    }
+
+    #[tokio::test]
+    async fn what_the_guest_has_written_is_read_by_a_task_that_has_had_its_share_of_the_thread() {
+        let exchange = Exchange::new(PATIENCE);
+        let (to, from) = tokio::sync::mpsc::channel(1);
+        let pieces = futures::stream::unfold(from, async |mut from: tokio::sync::mpsc::Receiver<Bytes>| {
+            from.recv().await.map(|piece| (Ok::<_, Error>(Frame::data(piece)), from))
+        });
+        let body = http_body_util::StreamBody::new(Box::pin(pieces)).boxed_unsync();
+        let mut body = exchange.answering(&Method::GET, Response::new(body)).into_body();
+        to.try_send(Bytes::from_static(b"ok")).unwrap();
+        drop(to);
+        exchange.written();
+        std::future::poll_fn(|context| {
+            // Uses up what a task may do before it must let others run.
+            while let Poll::Ready(left) = tokio::task::coop::poll_proceed(context) {
+                left.made_progress();
+            }
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(context) else { panic!("it is there") };
+            assert_eq!(frame.into_data().unwrap(), "ok");
+            Poll::Ready(())
+        })
+        .await;
     }
 
     #[tokio::test]
