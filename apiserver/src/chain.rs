@@ -12,6 +12,7 @@ pub(crate) mod dispatch;
 pub(crate) mod impersonate;
 pub(crate) mod inflight;
 pub(crate) mod observe;
+pub(crate) mod registry;
 
 use std::sync::Arc;
 
@@ -57,5 +58,6 @@ pub(crate) fn router(machine: Arc<Machine>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&machine), inflight::limit))
         .layer(from_fn_with_state(Arc::clone(&machine), impersonate::impersonate))
         .layer(from_fn_with_state(Arc::clone(&machine), authenticate::authenticate))
+        .layer(from_fn(registry::sign_in))
         .layer(from_fn_with_state(machine, observe::observe))
 }

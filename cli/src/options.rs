@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use coracle_api::duration;
 use coracle_api::names::NodeName;
 use coracle_apiserver::AuthorizationMode;
+use coracle_runtime::images::Policy;
 use serde::Deserialize;
 
 /// Pod addresses: in loopback space, which any user may bind on Linux.
@@ -85,6 +86,15 @@ pub(crate) struct ServerOptions {
     /// Seconds that a watch lasts at least whose client does not say; at most twice as many [default: 1800]
     #[arg(long, value_name = "SECONDS")]
     min_request_timeout: Option<u64>,
+    /// How full the disk may be, in percent, before images are thrown away; 100: never [default: 85]
+    #[arg(long, value_name = "PERCENT")]
+    image_gc_high_threshold: Option<u8>,
+    /// How full the disk may stay, in percent, when images are thrown away [default: 80]
+    #[arg(long, value_name = "PERCENT")]
+    image_gc_low_threshold: Option<u8>,
+    /// How long an image stays at least before it may be thrown away [default: 2m0s]
+    #[arg(long, value_name = "DURATION")]
+    minimum_image_ttl_duration: Option<String>,
     /// Admission plugins in force beside the usual ones
     #[arg(long, value_delimiter = ',', value_name = "PLUGIN,…")]
     #[serde(default)]
@@ -133,6 +143,7 @@ pub(crate) struct Settings {
     pub(crate) access: Access,
     pub(crate) bounds: Bounds,
     pub(crate) private_registry: Option<PathBuf>,
+    pub(crate) image_policy: Policy,
     pub(crate) disabled: BTreeSet<Part>,
 }
 
@@ -187,6 +198,11 @@ impl ServerOptions {
             enable_admission_plugins: or(self.enable_admission_plugins, file.enable_admission_plugins),
             disable_admission_plugins: or(self.disable_admission_plugins, file.disable_admission_plugins),
         };
+        let image_policy = image_policy(
+            self.image_gc_high_threshold.or(file.image_gc_high_threshold),
+            self.image_gc_low_threshold.or(file.image_gc_low_threshold),
+            self.minimum_image_ttl_duration.or(file.minimum_image_ttl_duration).as_deref(),
+        )?;
         let timeout = self.request_timeout.or(file.request_timeout);
         let bounds = Bounds {
             reads: self.max_requests_inflight.or(file.max_requests_inflight).unwrap_or(READS_MAX),
@@ -212,6 +228,7 @@ impl ServerOptions {
             access,
             bounds,
             private_registry: self.private_registry.or(file.private_registry),
+            image_policy,
             disabled,
         })
     }
@@ -235,6 +252,30 @@ fn port_range(text: &str) -> anyhow::Result<(u16, u16)> {
         Some((from, to)) if from <= to && from > 0 => Ok((from, to)),
         _ => bail!("--service-node-port-range {text:?} is no range; write for example 30000-32767"),
     }
+}
+
+/// When images are thrown away; the rules are the kubelet's.
+fn image_policy(high: Option<u8>, low: Option<u8>, min_age: Option<&str>) -> anyhow::Result<Policy> {
+    let usual = Policy::default();
+    let policy = Policy {
+        high_percent: high.unwrap_or(usual.high_percent),
+        low_percent: low.unwrap_or(usual.low_percent),
+        min_age: match min_age {
+            Some(text) => duration::parse(text)
+                .with_context(|| "--minimum-image-ttl-duration: write for example 2m0s".to_owned())?,
+            None => usual.min_age,
+        },
+    };
+    let Policy { high_percent, low_percent, .. } = policy;
+    for (flag, percent) in [("high", high_percent), ("low", low_percent)] {
+        if percent > 100 {
+            bail!("--image-gc-{flag}-threshold {percent} must be between 0 and 100, inclusive");
+        }
+    }
+    if low_percent >= high_percent {
+        bail!("--image-gc-low-threshold {low_percent} must be less than --image-gc-high-threshold {high_percent}");
+    }
+    Ok(policy)
 }
 
 fn request_timeout(text: &str) -> anyhow::Result<Duration> {
@@ -307,5 +348,18 @@ mod tests {
         for bad in ["", "5", "9-8", "0-1", "a-b", "1-70000"] {
             assert!(port_range(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_thresholds_of_images_follow_the_kubelets_rules() {
+        let check = |high, low| {
+            let policy = image_policy(high, low, Some("1h"));
+            policy.map(|p| (p.high_percent, p.low_percent, p.min_age.as_secs())).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(None, None), Ok((85, 80, 3600)));
+        assert_eq!(check(Some(100), Some(0)), Ok((100, 0, 3600)));
+        assert!(check(Some(80), None).unwrap_err().contains("must be less than --image-gc-high-threshold 80"));
+        assert!(check(Some(101), None).unwrap_err().contains("between 0 and 100"));
+        assert!(image_policy(None, None, Some("x")).is_err());
     }
 }

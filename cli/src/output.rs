@@ -27,6 +27,13 @@ pub(crate) fn error(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Asks a person at a terminal something; the answer is typed behind it.
+pub(crate) fn ask(question: &str) {
+    let mut err = std::io::stderr().lock();
+    // Who cannot be asked will not answer either.
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+}
+
 /// Shows how far something long has come, on a terminal only: each call replaces the line before.
 pub(crate) fn progress(text: &str) {
     let mut err = std::io::stderr().lock();

@@ -166,6 +166,7 @@ async fn build_node(
         address: settings.bind_address,
         pod_cidr: settings.cluster_cidr.clone(),
         compiler: crate::compile::compiler(),
+        image_policy: settings.image_policy,
         ..coracle_runtime::Config::default()
     };
     coracle_runtime::Node::build(client, config, parts).await.context("the node does not start")

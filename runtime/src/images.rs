@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
+pub use coracle_wasm::{Description, describe};
 pub use entry::Origin;
 pub use garbage::Policy;
 pub use layout::LayoutError;
@@ -173,6 +174,16 @@ impl ImageStore {
     #[must_use]
     pub fn layers(&self) -> BTreeSet<Digest> {
         self.layout().entries().iter().filter_map(|e| Some(e.content.as_ref().ok()?.layer.clone())).collect()
+    }
+
+    /// A node runs here: until it has told its pods, nothing counts as unused.
+    pub fn expect_pods(&self) {
+        self.uses().expect();
+    }
+
+    /// The node has told all the pods that it has.
+    pub fn pods_are_told(&self) {
+        self.uses().are_told();
     }
 
     /// Takes note of a pod of this node, as it is now: what it names is in use.

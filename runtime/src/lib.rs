@@ -169,6 +169,7 @@ impl Node {
         let told = kubelet::config(machine.pods, &config.log_rotation);
         let places = Places { data_dir: config.data_dir.clone(), pods_dir: pods_dir.clone(), logs: logs.clone() };
         let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
+        parts.images.expect_pods();
         let collector = Collector::new(
             config.image_policy,
             config.data_dir.join("images"),

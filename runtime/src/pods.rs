@@ -145,6 +145,7 @@ impl Pods {
         }
         let known = |uid: &str| listed.contains(uid) || self.workers.contains_key(uid);
         self.shared.logs.sweep(known);
+        self.shared.images.pods_are_told();
     }
 
     fn offer(&mut self, pod: Pod) {

@@ -11,6 +11,7 @@ mod outcome;
 
 mod cache;
 mod compile;
+mod describe;
 mod inspect;
 mod preview1;
 mod program;
@@ -45,6 +46,7 @@ use coracle_api::names::Digest;
 pub use cache::Compiled;
 pub use compile::{CompileError, Compiler, INVALID, compile_stdin};
 pub use container::{Control, Running, StartError, Usage};
+pub use describe::{Description, Kind, describe};
 pub use exec::{Exec, ExecError, Sandbox};
 pub use launch::{Access, Directory, Launch, Sink};
 pub use outcome::Outcome;

@@ -106,6 +106,11 @@ pub(crate) fn plan(policy: &Policy, disk: Disk, images: &[Listed], now: Timestam
 }
 
 impl ImageStore {
+    /// Whether it is known what is in use, so that the rest may be thrown away.
+    pub(crate) fn uses_are_known(&self) -> bool {
+        self.uses().are_known()
+    }
+
     /// Throws away the images of these digests unless a pod has begun to use one. Returns how many bytes that gave.
     ///
     /// # Errors
@@ -113,7 +118,8 @@ impl ImageStore {
     pub(crate) fn collect(&self, digests: &[Digest]) -> Result<u64, LayoutError> {
         let removed = self.take_out(|layout| {
             let uses = self.uses();
-            layout.remove_all(|e| digests.contains(&e.digest) && uses.of(e.reference.as_ref(), &e.digest).is_empty())
+            let unused = |e: &Entry| uses.are_known() && uses.of(e.reference.as_ref(), &e.digest).is_empty();
+            layout.remove_all(|e| digests.contains(&e.digest) && unused(e))
         })?;
         Ok(removed.bytes)
     }
@@ -150,6 +156,9 @@ fn key(entry: &Entry) -> Key {
 /// The entries that nobody needs. The parts of an image of several stay and go with it, and what is said about an
 /// image with that image.
 fn going(layout: &Layout, uses: &Uses, reach: Reach) -> BTreeSet<Key> {
+    if !uses.are_known() {
+        return BTreeSet::new();
+    }
     let untagged = |e: &Entry| e.reference.as_ref().is_none_or(|r| matches!(r.pick(), Pick::Digest(_)));
     let unused = |e: &&Entry| {
         let replaceable = reach == Reach::All || e.origin == Origin::Pulled || untagged(e);

@@ -21,31 +21,75 @@ struct Use {
 #[derive(Debug, Default)]
 pub(super) struct Uses {
     pods: BTreeMap<String, Use>,
+    /// The uids of the pods that use an image, by its full name or by its digest, as they name it: there may be
+    /// thousands of pods, and who asks for one image must not go through all of them.
+    by_image: BTreeMap<String, BTreeSet<String>>,
+    /// A node runs here, and has not yet told which pods it has: whatever is here may be in use.
+    awaited: bool,
 }
 
 impl Uses {
+    /// A node will tell its pods.
+    pub(super) fn expect(&mut self) {
+        self.awaited = true;
+    }
+
+    /// The node has told all its pods, and goes on telling what changes.
+    pub(super) fn are_told(&mut self) {
+        self.awaited = false;
+    }
+
+    /// Whether it is known what is in use, so that the rest may go.
+    pub(super) fn are_known(&self) -> bool {
+        !self.awaited
+    }
+
     /// Takes note of what a pod names; of what it named before, nothing is kept.
     pub(super) fn note(&mut self, pod: &Pod) {
         let meta = &pod.metadata;
         let Some(uid) = meta.uid.clone() else { return };
+        let images = named(pod);
+        if self.pods.get(&uid).is_some_and(|known| known.images == images) {
+            return;
+        }
+        self.forget(&uid);
+        for image in &images {
+            self.by_image.entry(key(image)).or_default().insert(uid.clone());
+        }
         let text = |s: &Option<String>| s.clone().unwrap_or_default();
         let name = NamespacedName::new(text(&meta.namespace), text(&meta.name));
-        self.pods.insert(uid, Use { pod: name, images: named(pod) });
+        self.pods.insert(uid, Use { pod: name, images });
     }
 
     /// Forgets a pod. Returns what it used.
     pub(super) fn forget(&mut self, uid: &str) -> Vec<Reference> {
-        self.pods.remove(uid).map(|pod| pod.images).unwrap_or_default()
+        let Some(Use { images, .. }) = self.pods.remove(uid) else { return Vec::new() };
+        for image in &images {
+            let key = key(image);
+            if let Some(users) = self.by_image.get_mut(&key) {
+                users.remove(uid);
+                if users.is_empty() {
+                    self.by_image.remove(&key);
+                }
+            }
+        }
+        images
     }
 
     /// The pods that use the image of this name and digest, in order.
     pub(super) fn of(&self, reference: Option<&Reference>, digest: &Digest) -> BTreeSet<NamespacedName> {
-        let wanted = |named: &&Reference| match named.pick() {
-            Pick::Digest(d) => d == digest,
-            Pick::Tag(_) => reference.is_some_and(|r| r.is_same(named)),
-        };
-        let users = self.pods.values().filter(|u| u.images.iter().any(|named| wanted(&named)));
-        users.map(|u| u.pod.clone()).collect()
+        let by_name = reference.and_then(|r| self.by_image.get(&key(r)));
+        let by_digest = self.by_image.get(digest.as_str());
+        let users = by_name.into_iter().chain(by_digest).flatten();
+        users.filter_map(|uid| Some(self.pods.get(uid)?.pod.clone())).collect()
+    }
+}
+
+/// What an image is found by: a digest is the same in every repository.
+fn key(reference: &Reference) -> String {
+    match reference.pick() {
+        Pick::Digest(digest) => digest.to_string(),
+        Pick::Tag(_) => reference.to_string(),
     }
 }
 

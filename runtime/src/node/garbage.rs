@@ -80,6 +80,9 @@ impl Collector {
 
     /// Looks at the disk, and throws away images if it is too full.
     pub(crate) async fn look(&mut self) {
+        if !self.images.uses_are_known() {
+            return;
+        }
         self.last = Some(Instant::now());
         let Err(error) = self.collect().await else {
             self.failed = false;
@@ -128,6 +131,9 @@ fn disk(dir: &std::path::Path) -> Result<Disk, CollectError> {
     if stat.f_blocks == 0 {
         return Err(CollectError::Capacity);
     }
+    // As df counts: what is free, but not for us (kept for root, or beyond a quota), is neither used nor available.
+    // Counted as used, it would have a disk that is half empty taken for full.
+    let kept = stat.f_bfree.saturating_sub(stat.f_bavail);
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Ok(Disk { capacity: bytes(stat.f_blocks), available: bytes(stat.f_bavail) })
+    Ok(Disk { capacity: bytes(stat.f_blocks.saturating_sub(kept)), available: bytes(stat.f_bavail) })
 }

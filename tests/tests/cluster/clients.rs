@@ -1,4 +1,4 @@
-//! Clients that others wrote, used as their users use them: Python's, JavaScript's, and Helm.
+//! Clients that others wrote, used as their users use them: Python's, JavaScript's, Helm, and Skopeo.
 //!
 //! Invariant: what is asserted is what the client understood. `scripts/clients` installs them; a test whose client is
 //! missing fails and says so, and `scripts/test` leaves it out by name and tells.
@@ -90,4 +90,50 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls_a_chart() {
         let secrets = cluster.kubectl("get secrets -l owner=helm -o name").ok();
         if left.is_empty() && secrets.is_empty() { Ok(()) } else { Err(left + &secrets) }
     });
+}
+
+/// Runs the real Skopeo, which trusts the cluster's own authority and signs in with a token for a password.
+fn skopeo(cluster: &Cluster, line: &str) -> Said {
+    let authorities = cluster.dir().join("authorities");
+    std::fs::create_dir_all(&authorities).expect("a directory can be made");
+    std::fs::copy(cluster.data_dir().join("pki/ca.crt"), authorities.join("ca.crt")).expect("the authority is there");
+    let mut command = Command::new(client("skopeo").join("skopeo"));
+    command.arg("--insecure-policy").args(coracle_tests::words(line)).current_dir(cluster.dir());
+    Said::run(command.env("HOME", cluster.dir().join("home")), "")
+}
+
+#[test]
+fn skopeo_signs_in_and_copies_images_both_ways() {
+    let cluster = Cluster::start();
+    cluster.push("hello");
+    let registry = format!("docker://{}", cluster.server().api);
+    let refused = skopeo(&cluster, &format!("list-tags --cert-dir authorities {registry}/hello")).refused();
+    assert!(refused.contains("token"), "{refused}");
+    let token = cluster.kubectl("create token default").ok();
+    let token = token.trim();
+
+    // Out of the store, in again under another name, by digest, and from one repository to another.
+    let (from, to) = (
+        format!("--src-cert-dir authorities --src-creds anybody:{token}"),
+        format!("--dest-cert-dir authorities --dest-creds anybody:{token}"),
+    );
+    skopeo(&cluster, &format!("copy {from} {registry}/hello:1 oci-archive:hello.tar:hello:7")).ok();
+    let archive = cluster.dir().join("hello.tar").display().to_string();
+    let imported = cluster.coracle(&format!("image import {archive}")).ok();
+    assert!(imported.starts_with("hello:7: digest: sha256:"), "{imported}");
+    let exported = cluster.dir().join("ours.tar").display().to_string();
+    cluster.coracle(&format!("image export hello:1 -o {exported}")).ok();
+    skopeo(&cluster, &format!("copy {to} oci-archive:ours.tar {registry}/by/skopeo:1")).ok();
+    skopeo(&cluster, &format!("copy {from} {to} {registry}/by/skopeo:1 {registry}/again:2")).ok();
+    let one = |flags: &str| format!("--cert-dir authorities --creds anybody:{token} {flags}");
+    let tags = skopeo(&cluster, &format!("list-tags {}", one(&format!("{registry}/hello")))).ok();
+    assert!(tags.contains("\"1\"") && tags.contains("\"7\""), "{tags}");
+
+    // The same bytes under every name, and a pod runs what another tool has pushed.
+    let ids = cluster.coracle("image list -q").ok();
+    assert_eq!(ids.lines().count(), 1, "{ids}");
+    cluster.kubectl("run boat --image=by/skopeo:1 --port=8080").ok();
+    cluster.kubectl("wait --for=condition=Ready pod/boat --timeout=30s").ok();
+    skopeo(&cluster, &format!("delete {}", one(&format!("{registry}/again:2")))).ok();
+    assert!(!cluster.coracle("image list").ok().contains("again"));
 }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use coracle_api::names::Digest;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use kube::client::Body;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -63,28 +64,71 @@ impl fmt::Display for ImageName {
     }
 }
 
-/// An image as listed.
+/// An image as the store lists it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Listed {
-    pub(super) name: ImageName,
+    /// Nothing if it is known by its digest only.
+    pub(super) name: Option<String>,
+    pub(super) repository: Option<String>,
+    pub(super) tag: Option<String>,
     pub(super) digest: String,
+    pub(super) media_type: String,
+    /// In bytes, everything included.
+    pub(super) size: u64,
+    /// `pushed` or `pulled`.
+    pub(super) origin: String,
+    pub(super) arrived: Timestamp,
+    pub(super) created: Option<Timestamp>,
+    pub(super) last_used: Timestamp,
+    /// The pods that use it, as `namespace/name`.
+    pub(super) pods: Vec<String>,
+}
+
+impl Listed {
+    /// Its name, or what stands for it.
+    pub(super) fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.digest)
+    }
+
+    /// The repository through which it can be asked for.
+    pub(super) fn repository(&self) -> &str {
+        // All repositories share what is known by its digest only.
+        self.repository.as_deref().unwrap_or("unnamed")
+    }
+
+    /// How it can be asked for in its repository: the tag, else the digest.
+    pub(super) fn pick(&self) -> &str {
+        self.tag.as_deref().unwrap_or(&self.digest)
+    }
+}
+
+/// What a removal of unused images came to.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pruned {
+    pub(super) images: Vec<Listed>,
     pub(super) bytes: u64,
+}
+
+/// How far a removal of unused images reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// What can be pulled again, and what has no tag.
+    Replaceable,
+    /// Whatever no pod uses.
+    All,
+}
+
+/// Whether it is done or only told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Done,
+    DryRun,
 }
 
 /// The registry at the other end of a kubeconfig.
 pub(super) struct Registry {
     client: kube::Client,
-}
-
-#[derive(Deserialize)]
-struct Catalog {
-    #[serde(default)]
-    repositories: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Tags {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
 }
 
 impl Registry {
@@ -101,28 +145,40 @@ impl Registry {
             "architecture": "wasm", "os": "wasip2", "layerDigests": [layer.as_str()],
         }))?;
         let (config_digest, config_size) = (digest_of(&config)?, config.len());
-        self.push_blob(name, &layer, wasm).await.context("layer")?;
-        self.push_blob(name, &config_digest, config).await.context("config")?;
+        self.push_blob(&name.repository, &layer, wasm).await.context("layer")?;
+        self.push_blob(&name.repository, &config_digest, config).await.context("config")?;
         let manifest = serde_json::to_vec(&json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
             "config": {"mediaType": CONFIG, "digest": config_digest.as_str(), "size": config_size},
             "layers": [{"mediaType": LAYER, "digest": layer.as_str(), "size": size}],
         }))?;
+        self.put_manifest(&name.repository, &name.tag, MANIFEST, manifest).await.context("manifest")
+    }
+
+    /// Puts a manifest whose blobs are there under a tag or its digest; returns the digest.
+    pub(super) async fn put_manifest(
+        &self,
+        repository: &str,
+        pick: &str,
+        media_type: &str,
+        manifest: Vec<u8>,
+    ) -> anyhow::Result<Digest> {
         let digest = digest_of(&manifest)?;
-        let request = Request::put(format!("/v2/{}/manifests/{}", name.repository, name.tag))
-            .header(header::CONTENT_TYPE, MANIFEST)
+        let request = Request::put(format!("/v2/{repository}/manifests/{pick}"))
+            .header(header::CONTENT_TYPE, media_type)
             .body(Body::from(manifest))?;
-        self.expect(request, &[StatusCode::CREATED]).await.context("manifest")?;
+        self.expect(request, &[StatusCode::CREATED]).await?;
         Ok(digest)
     }
 
-    async fn push_blob(&self, name: &ImageName, digest: &Digest, bytes: Vec<u8>) -> anyhow::Result<()> {
-        let blob = format!("/v2/{}/blobs/{digest}", name.repository);
+    /// Uploads a blob, unless it is there.
+    pub(super) async fn push_blob(&self, repository: &str, digest: &Digest, bytes: Vec<u8>) -> anyhow::Result<()> {
+        let blob = format!("/v2/{repository}/blobs/{digest}");
         let head = self.client.send(Request::head(blob).body(Body::empty())?).await?;
         if head.status() == StatusCode::OK {
             return Ok(());
         }
-        let begin = Request::post(format!("/v2/{}/blobs/uploads/", name.repository)).body(Body::empty())?;
+        let begin = Request::post(format!("/v2/{repository}/blobs/uploads/")).body(Body::empty())?;
         let (begun, _) = self.expect(begin, &[StatusCode::ACCEPTED]).await?;
         let location = begun
             .headers()
@@ -139,38 +195,44 @@ impl Registry {
 
     /// All images, by name.
     pub(super) async fn list(&self) -> anyhow::Result<Vec<Listed>> {
-        let catalog: Catalog = self.get("/v2/_catalog").await?;
-        let mut images = Vec::new();
-        for repository in catalog.repositories {
-            let tags: Tags = self.get(&format!("/v2/{repository}/tags/list")).await?;
-            for tag in tags.tags.unwrap_or_default() {
-                let name = ImageName { repository: repository.clone(), tag };
-                images.push(self.look(name).await?);
-            }
+        #[derive(Deserialize)]
+        struct Images {
+            images: Vec<Listed>,
         }
+        let Images { images } = self.get("/v2/_coracle/images").await?;
         Ok(images)
     }
 
-    async fn look(&self, name: ImageName) -> anyhow::Result<Listed> {
-        let (digest, manifest) = self.manifest(&name).await?;
-        let layers = manifest.pointer("/layers").and_then(Value::as_array);
-        let bytes = layers.into_iter().flatten().filter_map(|l| l.get("size").and_then(Value::as_u64)).sum();
-        Ok(Listed { name, digest: digest.to_string(), bytes })
+    /// A manifest as it was pushed.
+    pub(super) async fn manifest(&self, repository: &str, pick: &str) -> anyhow::Result<Bytes> {
+        let request = Request::get(format!("/v2/{repository}/manifests/{pick}")).body(Body::empty())?;
+        Ok(self.expect(request, &[StatusCode::OK]).await?.1)
     }
 
-    async fn manifest(&self, name: &ImageName) -> anyhow::Result<(Digest, Value)> {
-        let request = Request::get(format!("/v2/{}/manifests/{}", name.repository, name.tag))
-            .header(header::ACCEPT, MANIFEST)
-            .body(Body::empty())?;
-        let (_, body) = self.expect(request, &[StatusCode::OK]).await?;
-        Ok((digest_of(&body)?, serde_json::from_slice(&body)?))
+    /// A blob, checked to be what it claims to be.
+    pub(super) async fn blob(&self, repository: &str, digest: &str) -> anyhow::Result<Bytes> {
+        let request = Request::get(format!("/v2/{repository}/blobs/{digest}")).body(Body::empty())?;
+        let (_, bytes) = self.expect(request, &[StatusCode::OK]).await?;
+        let actual = digest_of(&bytes)?;
+        if actual.as_str() != digest {
+            bail!("the server sent other bytes than those of {digest}; the disk of its image store may be broken");
+        }
+        Ok(bytes)
     }
 
     /// Takes the name away; blobs that nothing refers to any more go with it.
-    pub(super) async fn remove(&self, name: &ImageName) -> anyhow::Result<()> {
-        let path = format!("/v2/{}/manifests/{}", name.repository, name.tag);
+    pub(super) async fn remove(&self, image: &Listed) -> anyhow::Result<()> {
+        let path = format!("/v2/{}/manifests/{}", image.repository(), image.pick());
         let request = Request::builder().method(Method::DELETE).uri(path).body(Body::empty())?;
         self.expect(request, &[StatusCode::ACCEPTED]).await.map(|_| ())
+    }
+
+    /// Takes out what no pod uses and can be had again, or with `All` whatever no pod uses.
+    pub(super) async fn prune(&self, reach: Reach, how: How) -> anyhow::Result<Pruned> {
+        let (all, dry_run) = (reach == Reach::All, how == How::DryRun);
+        let request = Request::post(format!("/v2/_coracle/prune?all={all}&dryRun={dry_run}")).body(Body::empty())?;
+        let (_, body) = self.expect(request, &[StatusCode::OK]).await?;
+        serde_json::from_slice(&body).context("the answer is not understood")
     }
 
     async fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> anyhow::Result<T> {
@@ -206,7 +268,7 @@ fn path_of(location: &str) -> &str {
     }
 }
 
-fn digest_of(bytes: &[u8]) -> anyhow::Result<Digest> {
+pub(super) fn digest_of(bytes: &[u8]) -> anyhow::Result<Digest> {
     let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Digest::new(format!("sha256:{hex}"))?)
 }

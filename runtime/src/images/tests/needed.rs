@@ -82,3 +82,15 @@ async fn the_disk_is_freed_of_what_no_pod_began_to_use_meanwhile() {
     let left: Vec<String> = store.list().into_iter().map(|i| i.reference.unwrap().familiar()).collect();
     assert_eq!(left, ["example.com/b:1"]);
 }
+
+#[tokio::test]
+async fn nothing_goes_before_the_node_has_told_its_pods() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    pull(&store, "example.com/a:1", b"a").await;
+    store.expect_pods();
+    let digests: Vec<Digest> = store.list().into_iter().map(|i| i.digest).collect();
+    assert_eq!((store.collect(&digests).unwrap(), prune(&store, "?all=true").await.0), (0, Vec::new()));
+    store.pods_are_told();
+    assert!(store.collect(&digests).unwrap() > 0);
+}
