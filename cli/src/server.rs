@@ -4,6 +4,7 @@
 //! traits of `coracle_api::meet`, handed over here.
 
 mod bootstrap;
+mod files;
 mod nodes;
 mod registries;
 mod signals;
@@ -27,6 +28,7 @@ use stop::Stages;
 /// Runs a cluster until a signal or a broken part ends it.
 pub(crate) fn run(options: ServerOptions) -> anyhow::Result<()> {
     let settings = options.decide()?;
+    files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("coracle")

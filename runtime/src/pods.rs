@@ -148,8 +148,10 @@ impl Pods {
         self.shared.images.pods_are_told();
     }
 
-    fn offer(&mut self, pod: Pod) {
+    fn offer(&mut self, mut pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        // Nobody here asks who owns which field, and that takes as much memory as all the rest.
+        pod.metadata.managed_fields = None;
         self.shared.images.pod_is(&pod);
         let pod = Arc::new(pod);
         if let Some(worker) = self.workers.get(&uid) {

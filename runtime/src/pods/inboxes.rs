@@ -11,10 +11,10 @@ use crate::lifecycle::Event;
 
 /// All of them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Inboxes(Arc<RwLock<BTreeMap<String, mpsc::Sender<Event>>>>);
+pub(crate) struct Inboxes(Arc<RwLock<BTreeMap<String, mpsc::Sender<Box<Event>>>>>);
 
 impl Inboxes {
-    pub(super) fn open(&self, uid: &str, inbox: mpsc::Sender<Event>) {
+    pub(super) fn open(&self, uid: &str, inbox: mpsc::Sender<Box<Event>>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), inbox);
     }
 
@@ -27,7 +27,7 @@ impl Inboxes {
     pub(crate) async fn tell(&self, uid: &str, event: Event) -> bool {
         let inbox = self.0.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned();
         match inbox {
-            Some(inbox) => inbox.send(event).await.is_ok(),
+            Some(inbox) => inbox.send(Box::new(event)).await.is_ok(),
             None => false,
         }
     }

@@ -52,7 +52,7 @@ pub(super) struct Order {
     pub(super) restarts: u32,
     pub(super) stop: CancellationToken,
     pub(super) kill: CancellationToken,
-    pub(super) reports: mpsc::Sender<Event>,
+    pub(super) reports: mpsc::Sender<Box<Event>>,
 }
 
 /// Why a container did not start.
@@ -95,7 +95,7 @@ pub(super) async fn run(order: Order) {
 impl Order {
     pub(super) async fn report(&self, event: Event) {
         // Nobody listens when the worker has ended, and then nobody needs to know.
-        let _ = self.reports.send(event).await;
+        let _ = self.reports.send(Box::new(event)).await;
     }
 
     pub(super) fn say(&self, kind: Kind, reason: &str, message: String) {

@@ -3,6 +3,7 @@
 //! A pod that starts quickly is written once, when it is ready: what is on the way there waits [`SETTLE`] for
 //! something better. Starting containers never waits for a write.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -25,19 +26,19 @@ const CONFLICTS_MAX: u32 = 5;
 
 /// Publishes the status of one pod.
 pub(super) struct Publisher {
-    newest: Option<watch::Sender<PodStatus>>,
+    newest: Option<watch::Sender<Arc<PodStatus>>>,
     task: JoinSet<()>,
 }
 
 impl Publisher {
     /// A publisher for `pod`, whose status is known to be what the object says.
     pub(super) fn new(client: &Client, pod: &Pod) -> Self {
-        let before = pod.status.clone().unwrap_or_default();
+        let before = Arc::new(pod.status.clone().unwrap_or_default());
         let writer = Writer {
             api: Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default()),
             name: pod.metadata.name.clone().unwrap_or_default(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
-            written: fields(&before),
+            written: Arc::clone(&before),
         };
         let (newest, statuses) = watch::channel(before);
         let mut task = JoinSet::new();
@@ -46,7 +47,7 @@ impl Publisher {
     }
 
     /// This is the status now.
-    pub(super) fn publish(&self, status: PodStatus) {
+    pub(super) fn publish(&self, status: Arc<PodStatus>) {
         if let Some(newest) = &self.newest {
             newest.send_if_modified(|before| {
                 let changed = *before != status;
@@ -69,29 +70,30 @@ struct Writer {
     api: Api<Pod>,
     name: String,
     uid: String,
-    written: Map<String, Value>,
+    written: Arc<PodStatus>,
 }
 
 impl Writer {
-    async fn run(mut self, mut statuses: watch::Receiver<PodStatus>) {
+    async fn run(mut self, mut statuses: watch::Receiver<Arc<PodStatus>>) {
         loop {
             let closed = statuses.changed().await.is_err();
             if !closed {
                 settle(&mut statuses).await;
             }
-            let status = statuses.borrow_and_update().clone();
-            if !self.write(fields(&status), &statuses).await || closed {
+            let status = Arc::clone(&statuses.borrow_and_update());
+            // A write takes far more memory than the wait for the next.
+            if !Box::pin(self.write(status, &statuses)).await || closed {
                 return;
             }
         }
     }
 
     /// Writes until it is done or something newer is there. Tells whether the pod is still ours to write.
-    async fn write(&mut self, status: Map<String, Value>, newer: &watch::Receiver<PodStatus>) -> bool {
+    async fn write(&mut self, status: Arc<PodStatus>, newer: &watch::Receiver<Arc<PodStatus>>) -> bool {
         let (mut wait, mut conflicts) = (RETRY_FIRST, 0);
         while status != self.written {
             match self.patch(&status).await {
-                Ok(_) => self.written = status.clone(),
+                Ok(_) => self.written = Arc::clone(&status),
                 Err(kube::Error::Api(refused)) if refused.code == 404 => return false,
                 // Another wrote at the same moment, or the pod is a namesake that came after ours.
                 Err(kube::Error::Api(refused)) if refused.code == 409 => {
@@ -113,10 +115,10 @@ impl Writer {
         true
     }
 
-    async fn patch(&self, status: &Map<String, Value>) -> Result<Pod, kube::Error> {
-        let mut change = status.clone();
-        for gone in self.written.keys().filter(|k| !status.contains_key(*k)) {
-            change.insert(gone.clone(), Value::Null);
+    async fn patch(&self, status: &PodStatus) -> Result<Pod, kube::Error> {
+        let mut change = fields(status);
+        for gone in fields(&self.written).into_iter().map(|(field, _)| field) {
+            change.entry(gone).or_insert(Value::Null);
         }
         let patch = json!({ "metadata": { "uid": self.uid }, "status": change });
         self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await
@@ -124,7 +126,7 @@ impl Writer {
 }
 
 /// Waits until the status is worth writing.
-async fn settle(statuses: &mut watch::Receiver<PodStatus>) {
+async fn settle(statuses: &mut watch::Receiver<Arc<PodStatus>>) {
     let deadline = tokio::time::Instant::now() + SETTLE;
     while !is_settled(&statuses.borrow_and_update()) {
         if !matches!(tokio::time::timeout_at(deadline, statuses.changed()).await, Ok(Ok(()))) {

@@ -28,7 +28,8 @@ use crate::lifecycle::{
 use crate::sources::Change;
 use crate::volumes::PodDir;
 
-/// How many reports of containers may wait: they come one by one.
+/// How many reports of containers may wait: they come one by one. They are boxed, since a channel always has room for
+/// some dozens.
 const REPORTS_MAX: usize = 64;
 
 /// The longest sleep: a timer further off is looked at again then.
@@ -62,15 +63,15 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     news: watch::Receiver<News>,
-    reports: mpsc::Sender<Event>,
-    inbox: mpsc::Receiver<Event>,
+    reports: mpsc::Sender<Box<Event>>,
+    inbox: mpsc::Receiver<Box<Event>>,
     images: watch::Receiver<u64>,
     changes: Option<broadcast::Receiver<Change>>,
     tasks: JoinSet<Done>,
     runs: BTreeMap<(Slot, Run), Reins>,
     attachment: Option<Arc<dyn Attachment>>,
     dir: PodDir,
-    current: PodStatus,
+    current: Arc<PodStatus>,
     publisher: Publisher,
     vanished: bool,
     released: bool,
@@ -86,7 +87,7 @@ impl Worker {
             images: shared.images.arrivals(),
             changes: refers.then(|| shared.sources.changes()),
             dir: PodDir::new(&shared.pods_dir, uid),
-            current: pod.status.clone().unwrap_or_default(),
+            current: Arc::new(pod.status.clone().unwrap_or_default()),
             publisher: Publisher::new(&shared.client, &pod),
             tasks: JoinSet::new(),
             runs: BTreeMap::new(),
@@ -122,14 +123,14 @@ impl Worker {
                 break;
             }
             if life.is_finished() {
-                self.release().await;
+                Box::pin(self.release()).await;
             }
             match self.signal(&life, &stop).await {
-                Signal::Stop => return self.halt().await,
+                Signal::Stop => return Box::pin(self.halt()).await,
                 signal => pending = self.understand(&life, signal),
             }
         }
-        self.remove().await;
+        Box::pin(self.remove()).await;
     }
 
     async fn signal(&mut self, life: &Lifecycle, stop: &CancellationToken) -> Signal {
@@ -140,7 +141,7 @@ impl Worker {
         });
         tokio::select! {
             () = stop.cancelled() => Signal::Stop,
-            Some(event) = self.inbox.recv() => Signal::Happened(event),
+            Some(event) = self.inbox.recv() => Signal::Happened(*event),
             Some(done) = self.tasks.join_next() => match done {
                 Ok(done) => Signal::Task(done),
                 Err(error) => {
@@ -311,7 +312,7 @@ impl Worker {
     fn show(&mut self, life: &Lifecycle) {
         let meta = &self.pod.metadata;
         // What others wrote is theirs: it is taken from the object as it is now.
-        let mut before = self.current.clone();
+        let mut before = PodStatus::clone(&self.current);
         if let Some(status) = &self.pod.status {
             let foreign = |c: &&k8s_openapi::api::core::v1::PodCondition| !is_own_condition(&c.type_);
             let mut conditions: Vec<_> = before.conditions.unwrap_or_default();
@@ -330,16 +331,16 @@ impl Worker {
             gates: &gates,
         };
         let status = status(life, around, clock::now());
-        if status != self.current {
-            self.current = status.clone();
-            self.publisher.publish(status.clone());
+        if status != *self.current {
+            self.current = Arc::new(status);
+            self.publisher.publish(Arc::clone(&self.current));
         }
         let (namespace, name) = self.names();
         let uid = meta.uid.clone().unwrap_or_default();
         self.shared.records.set(
             &namespace,
             &name,
-            Record { uid, status: Arc::new(status), pod: Arc::clone(&self.pod) },
+            Record { uid, status: Arc::clone(&self.current), pod: Arc::clone(&self.pod) },
         );
     }
 
