@@ -8,15 +8,15 @@
 //! person who made the image on standard error, and the exit code ([`INVALID`]).
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use coracle_api::limits::IMAGE_LAYER_BYTES_MAX;
-use rustix::process::{Resource, Rlimit, Signal};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -132,49 +132,52 @@ fn bound_this_process() {
 }
 
 impl Compiler {
-    /// Compiles `image` into the file `to`, in a process of its own.
+    /// Compiles `image` into the file `to`, in a process of its own. Blocks until that is done.
     ///
     /// # Errors
     /// [`CompileError`].
-    pub(super) async fn compile(&self, image: Vec<u8>, to: &Path) -> Result<(), CompileError> {
+    pub(super) fn compile(&self, image: &[u8], to: &Path) -> Result<(), CompileError> {
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .arg(to)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .map_err(|source| CompileError::Start { program: self.program.clone(), source })?;
-        match tokio::time::timeout(TIME_MAX, converse(&mut child, image)).await {
-            Ok(result) => result,
-            // Dropping the child kills it.
-            Err(_) => Err(CompileError::TooLong),
-        }
-    }
-}
-
-async fn converse(child: &mut Child, image: Vec<u8>) -> Result<(), CompileError> {
-    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-    let tell = async move {
-        if let Some(mut stdin) = stdin {
-            // One that ends early has its reasons, which its exit code tells.
-            let _ = stdin.write_all(&image).await;
-        }
-    };
-    let hear = async move {
-        let mut said = Vec::new();
-        if let Some(stderr) = stderr {
-            let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_end(&mut said).await;
-        }
-        String::from_utf8_lossy(&said).trim().to_owned()
-    };
-    let ((), said) = tokio::join!(tell, hear);
-    let status = child.wait().await?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(code) if code == i32::from(INVALID) => Err(CompileError::Invalid(said)),
-        Some(_) | None => Err(CompileError::Failed { status, said }),
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let (done, watch) = mpsc::channel::<()>();
+        let process = Pid::from_child(&child);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if let Some(mut stdin) = stdin {
+                    // One that ends early has its reasons, which its exit code tells.
+                    let _ = stdin.write_all(image);
+                }
+            });
+            let too_long = scope.spawn(move || {
+                let late = watch.recv_timeout(TIME_MAX) == Err(RecvTimeoutError::Timeout);
+                if late {
+                    // It has not been waited for, so this number is still its own.
+                    let _ = kill_process(process, Signal::KILL);
+                }
+                late
+            });
+            let mut said = Vec::new();
+            if let Some(stderr) = stderr {
+                let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_end(&mut said);
+            }
+            drop(done);
+            let too_long = too_long.join().unwrap_or(false);
+            let status = child.wait()?;
+            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            match status.code() {
+                _ if too_long => Err(CompileError::TooLong),
+                Some(0) => Ok(()),
+                Some(code) if code == i32::from(INVALID) => Err(CompileError::Invalid(said)),
+                Some(_) | None => Err(CompileError::Failed { status, said }),
+            }
+        })
     }
 }
 
@@ -183,26 +186,26 @@ mod tests {
     use super::*;
 
     /// What comes of a compiler that is this line of shell; `$0` is the file to write.
-    async fn check(script: &str) -> Result<(), CompileError> {
+    fn check(script: &str) -> Result<(), CompileError> {
         let compiler = Compiler { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
-        compiler.compile(vec![0; 1 << 20], Path::new("/nowhere/compiled")).await
+        compiler.compile(&vec![0; 1 << 20], Path::new("/nowhere/compiled"))
     }
 
-    #[tokio::test]
-    async fn the_exit_code_says_whose_fault_it_was() {
-        assert!(check("cat > /dev/null").await.is_ok());
-        let invalid = check("cat > /dev/null; echo no magic >&2; exit 65").await;
+    #[test]
+    fn the_exit_code_says_whose_fault_it_was() {
+        assert!(check("cat > /dev/null").is_ok());
+        let invalid = check("cat > /dev/null; echo no magic >&2; exit 65");
         assert!(matches!(invalid, Err(CompileError::Invalid(said)) if said == "no magic"));
-        let failed = check("echo $0 >&2; exit 1").await.unwrap_err();
+        let failed = check("echo $0 >&2; exit 1").unwrap_err();
         assert!(failed.to_string().contains("/nowhere/compiled"), "{failed}");
-        let killed = check("kill -9 $$").await.unwrap_err();
+        let killed = check("kill -9 $$").unwrap_err();
         assert!(killed.to_string().contains("signal: 9"), "{killed}");
     }
 
-    #[tokio::test]
-    async fn a_compiler_that_is_not_there_is_named() {
+    #[test]
+    fn a_compiler_that_is_not_there_is_named() {
         let compiler = Compiler { program: "/nowhere/compiler".into(), args: Vec::new() };
-        let error = compiler.compile(Vec::new(), Path::new("x")).await.unwrap_err();
+        let error = compiler.compile(&[], Path::new("x")).unwrap_err();
         assert!(error.to_string().contains("/nowhere/compiler"), "{error}");
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use coracle_api::names::Digest;
@@ -97,8 +96,7 @@ impl Program {
 /// The programs in use, and the way to get more.
 pub(super) struct Programs {
     maker: Arc<Maker>,
-    compiler: Option<Compiler>,
-    compilers: Semaphore,
+    compilers: Arc<Semaphore>,
     live: Mutex<HashMap<Digest, Arc<Slot>>>,
 }
 
@@ -109,15 +107,15 @@ struct Slot(OnceCell<Weak<Program>>);
 struct Maker {
     host: Arc<Host>,
     cache: Arc<Cache>,
+    compiler: Option<Compiler>,
 }
 
 impl Programs {
     /// Nothing loaded yet.
     pub(super) fn new(host: Arc<Host>, cache: Cache, compiler: Option<Compiler>, compilers: usize) -> Self {
         Self {
-            maker: Arc::new(Maker { host, cache: Arc::new(cache) }),
-            compiler,
-            compilers: Semaphore::new(compilers.max(1)),
+            maker: Arc::new(Maker { host, cache: Arc::new(cache), compiler }),
+            compilers: Arc::new(Semaphore::new(compilers.max(1))),
             live: Mutex::default(),
         }
     }
@@ -155,40 +153,13 @@ impl Programs {
     where
         F: FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
     {
-        let _permit = self.compilers.acquire().await.map_err(|_| LoadError::Interrupted)?;
-        let theirs = digest.clone();
-        let kept = self.aside(move |maker| maker.kept(&theirs)).await??;
-        let program = match kept {
-            Some(program) => program,
-            None => {
-                let image = self.aside(move |_| bytes()).await?.map_err(LoadError::Read)?;
-                self.compile(digest, image).await?
-            }
-        };
-        Ok(Arc::new(program))
-    }
-
-    /// Has the image compiled by the process that is there for it, or by this one.
-    async fn compile(&self, digest: Digest, image: Vec<u8>) -> Result<Program, LoadError> {
-        let Some(compiler) = &self.compiler else {
-            return self.aside(move |maker| maker.compile(&digest, &image)).await?;
-        };
-        let aside = self.maker.cache.aside(&digest);
-        let compiled = compiler.compile(image, &aside).await;
-        let compiled = self.aside(move |maker| match compiled {
-            Ok(()) => maker.keep(&digest, &aside),
-            Err(error) => {
-                let _ = std::fs::remove_file(&aside);
-                Err(error.into())
-            }
-        });
-        compiled.await?
-    }
-
-    /// Lets the maker work on a thread that may wait.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Maker) -> T + Send + 'static) -> Result<T, LoadError> {
+        let permit = self.compilers.clone().acquire_owned().await.map_err(|_| LoadError::Interrupted)?;
         let maker = self.maker.clone();
-        tokio::task::spawn_blocking(move || work(&maker)).await.map_err(|_| LoadError::Interrupted)
+        let made = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            maker.make(&digest, bytes)
+        });
+        made.await.map_err(|_| LoadError::Interrupted)?.map(Arc::new)
     }
 
     /// The slot of `digest`. Slots of programs that are gone, and that nobody waits for, are dropped on the way.
@@ -207,9 +178,32 @@ impl Programs {
 }
 
 impl Maker {
+    fn make(&self, digest: &Digest, bytes: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Program, LoadError> {
+        if let Some(program) = self.kept(digest)? {
+            return Ok(program);
+        }
+        let image = bytes().map_err(LoadError::Read)?;
+        match &self.compiler {
+            Some(compiler) => self.have_compiled(compiler, digest, &image),
+            None => self.compile(digest, &image),
+        }
+    }
+
     /// The program, if it was compiled before.
     fn kept(&self, digest: &Digest) -> Result<Option<Program>, LoadError> {
         self.cache.get(self.host.engine(), digest).map(|component| self.link(&component)).transpose()
+    }
+
+    /// Has another process compile the image.
+    fn have_compiled(&self, compiler: &Compiler, digest: &Digest, image: &[u8]) -> Result<Program, LoadError> {
+        let aside = self.cache.aside(digest);
+        if let Err(error) = compiler.compile(image, &aside) {
+            let _ = std::fs::remove_file(&aside);
+            return Err(error.into());
+        }
+        debug!(%digest, "image compiled");
+        self.cache.keep(digest, &aside).map_err(|error| LoadError::Compile(error.into()))?;
+        self.kept(digest)?.ok_or(LoadError::Interrupted)
     }
 
     /// Compiles the image in this process.
@@ -225,13 +219,6 @@ impl Maker {
                 self.link(&component)
             }
         }
-    }
-
-    /// Takes over what another process compiled to `aside`.
-    fn keep(&self, digest: &Digest, aside: &Path) -> Result<Program, LoadError> {
-        debug!(%digest, "image compiled");
-        self.cache.keep(digest, aside).map_err(|error| LoadError::Compile(error.into()))?;
-        self.kept(digest)?.ok_or(LoadError::Interrupted)
     }
 
     fn link(&self, component: &Component) -> Result<Program, LoadError> {
