@@ -15,13 +15,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::bounds::{self, Handles};
 use super::exec::{Inside, Sandbox};
 use super::host::Host;
 use super::launch::Launch;
 use super::memory::Memory;
 use super::meter::Cpu;
 use super::outcome::Outcome;
-use super::program::{Pre, Program};
+use super::program::{Pre, Program, Shape};
 use super::serve::{Front, Parts, Server};
 use super::sockets::Pod;
 use super::state::Template;
@@ -175,8 +176,12 @@ pub(super) async fn start(
     }
     let (port, request_timeout) = (launch.http_port, launch.request_timeout);
     let attachment = launch.attachment.clone();
-    let pod = Pod::new(&launch, control.stop.clone(), control.counters.clone());
-    let template = Arc::new(Template::new(launch, control.memory.clone(), Arc::new(pod)));
+    let handles = match program.shape() {
+        Shape::Command => Handles::of_command(bounds::files_max()),
+        Shape::Http => Handles::of_http(bounds::files_max()),
+    };
+    let pod = Arc::new(Pod::new(&launch, control.stop.clone(), control.counters.clone(), handles.sockets));
+    let template = Arc::new(Template::new(launch, control.memory.clone(), pod, handles.of_instance));
     template.check_directories().map_err(|(guest_path, source)| StartError::Directory { guest_path, source })?;
 
     let inside = Arc::new(Inside { program: program.clone(), template: template.clone() });

@@ -14,6 +14,11 @@ use coracle_api::meet::{Attachment, Resolver};
 pub trait Sink: Send + Sync + 'static {
     /// Takes the next piece.
     fn write(&self, bytes: &[u8]);
+
+    /// How long a guest is to wait before its next piece, if it has written faster than may be kept.
+    fn wait(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// May a guest change what is in a directory?

@@ -16,6 +16,7 @@ mod inspect;
 mod preview1;
 mod program;
 
+mod bounds;
 mod host;
 mod memory;
 mod meter;

@@ -149,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_bounded_together_and_a_growth_beyond_is_refused() {
+        let mut limiter = Limiter::new(Arc::new(Memory::new(None)));
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS_MAX - 1, None).unwrap());
+        assert!(limiter.table_growing(0, 1, None).unwrap());
+        assert!(!limiter.table_growing(1, 2, None).unwrap());
+    }
+
+    #[test]
     fn a_growth_that_the_system_refuses_is_given_back() {
         let memory = Arc::new(Memory::new(Some(100)));
         let mut limiter = Limiter::new(memory.clone());

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::host::Host;
-use super::turns::{Claim, Share};
+use super::turns::{Claim, Share, Wants};
 
 /// How much unused quota a container may save up: what it may exceed its limit by in any one second, in parts of one.
 const BURST: Duration = Duration::from_millis(50);
@@ -150,12 +150,13 @@ pub(super) struct Metered<T> {
     host: Arc<Host>,
     pause: Option<Pin<Box<Sleep>>>,
     claim: Claim,
+    wants: Wants,
 }
 
 impl<T> Metered<T> {
     /// Meters `guest` on the account `cpu`.
     pub(super) fn new(guest: impl Future<Output = T> + Send + 'static, cpu: Arc<Cpu>, host: Arc<Host>) -> Self {
-        Self { guest: Box::pin(guest), cpu, host, pause: None, claim: Claim::default() }
+        Self { guest: Box::pin(guest), cpu, host, pause: None, claim: Claim::default(), wants: Wants::Rested }
     }
 
     /// Waits until the next turn is paid for.
@@ -180,15 +181,15 @@ impl<T> Future for Metered<T> {
         }
         let host = this.host.clone();
         let hurry = || host.engine().increment_epoch();
-        let slot = ready!(host.turns().enter(&mut this.claim, &this.cpu.share, context.waker(), hurry));
+        let slot = ready!(host.turns().enter(&mut this.claim, &this.cpu.share, this.wants, context.waker(), hurry));
         let _turn = host.ticker().turn();
         let began = Instant::now();
-        slot.run(began, this.cpu.leave(began));
+        slot.run(&this.cpu.share, began, this.cpu.leave(began));
         let poll = this.guest.as_mut().poll(context);
         let ended = Instant::now();
         let nanos = cpu_of_turn(ended - began);
         this.cpu.charge(ended, nanos);
-        slot.pay(&this.cpu.share, nanos);
+        this.wants = slot.pay(&this.cpu.share, nanos);
         poll
     }
 }

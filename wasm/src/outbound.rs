@@ -26,6 +26,7 @@ use wasmtime_wasi_http::p2::bindings::http::types as http02;
 use wasmtime_wasi_http::p3::bindings::http::types as http03;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::bounds::BODY_CHUNK_BYTES_MAX;
 use super::serve::Front;
 use super::sockets::Pod;
 pub(super) use kept::Kept;
@@ -55,6 +56,14 @@ impl WasiHttpHooks for Outbound {
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
         let pod = self.0.clone();
         Box::new(async move { send(&pod, request, Limits::of(options.unwrap_or_default())).await })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES_MAX
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES_MAX
     }
 
     // What a guest's peer does wrong is the guest's to handle, and nothing for the node's log.

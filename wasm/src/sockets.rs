@@ -18,11 +18,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use coracle_api::meet::{BoundPort, ConnectError};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::p2::SocketError;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, Network};
-use wasmtime_wasi::p2::bindings::sockets::{tcp as tcp02, udp as udp02};
+use wasmtime_wasi::p2::bindings::sockets::{tcp as tcp02, tcp_create_socket, udp as udp02, udp_create_socket};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
 use super::state::State;
@@ -62,6 +63,8 @@ struct Open {
     peers: HashMap<SocketAddr, SocketAddr>,
     /// It was accepted: a stop waits for its end.
     _in_flight: Option<InFlight>,
+    /// It is one of those that the container may have.
+    _room: Option<OwnedSemaphorePermit>,
     /// It is connected.
     _connection: Option<Held>,
 }
@@ -90,6 +93,8 @@ impl HasData for PodSocketsData {
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     tcp02::add_to_linker::<State, PodSocketsData>(linker, State::pod_sockets)?;
     udp02::add_to_linker::<State, PodSocketsData>(linker, State::pod_sockets)?;
+    tcp_create_socket::add_to_linker::<State, PodSocketsData>(linker, State::pod_sockets)?;
+    udp_create_socket::add_to_linker::<State, PodSocketsData>(linker, State::pod_sockets)?;
     lookup::add_to_linker(linker)?;
     preview3::add_to_linker(linker)
 }
@@ -146,6 +151,18 @@ impl PodSockets<'_> {
     fn connected(&mut self, number: u32) {
         let open = self.sockets.pod.counters().connected();
         self.socket(number)._connection = Some(open);
+    }
+
+    /// Room for one more socket of the container.
+    fn room(&self) -> Result<OwnedSemaphorePermit, ErrorCode> {
+        self.sockets.pod.room().ok_or(ErrorCode::NewSocketLimit)
+    }
+
+    /// A bind failed: the port that was to be its own is free again.
+    fn unbind(&mut self, number: u32) {
+        if let Some(open) = self.sockets.open.get_mut(&number) {
+            open.port = None;
+        }
     }
 
     fn forget(&mut self, number: u32) {

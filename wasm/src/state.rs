@@ -14,15 +14,13 @@ use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::bounds;
 use super::host::Host;
 use super::launch::{Access, Directory, Launch, Sink};
 use super::memory::{Limiter, Memory};
 use super::outbound::Outbound;
 use super::sockets::{Pod, PodSockets, Sockets};
 use super::stdio::Output;
-
-/// Handles an instance may have open at once (files, sockets, streams, requests): what a process usually may.
-const HANDLES_MAX: usize = 16 * 1024;
 
 /// What the host keeps for an instance.
 pub(super) struct State {
@@ -60,6 +58,8 @@ pub(super) struct Template {
     launch: Launch,
     memory: Arc<Memory>,
     pod: Arc<Pod>,
+    /// How many each instance may have open.
+    handles: usize,
     /// What the first instance reads; others, and most containers, have nothing to read.
     stdin: Mutex<Option<AsyncStdinStream>>,
 }
@@ -73,8 +73,8 @@ pub(super) struct Streams {
 
 impl Template {
     /// A template for the container that `launch` describes.
-    pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>) -> Self {
-        Self { launch, memory, pod, stdin: Mutex::default() }
+    pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>, handles: usize) -> Self {
+        Self { launch, memory, pod, handles, stdin: Mutex::default() }
     }
 
     /// A template for one more command in the same sandbox, on the same accounts.
@@ -84,6 +84,7 @@ impl Template {
             launch: Launch { args, stdout, stderr, ..self.launch.clone() },
             memory: self.memory.clone(),
             pod: self.pod.clone(),
+            handles: self.handles,
             stdin: Mutex::new(stdin.map(AsyncStdinStream::new)),
         }
     }
@@ -118,10 +119,10 @@ impl Template {
     /// A directory that can no longer be opened.
     pub(super) fn store(&self, host: &Host, room: OwnedSemaphorePermit) -> wasmtime::Result<Store<State>> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
+        table.set_max_capacity(self.handles);
         let state = State {
             wasi: self.wasi()?,
-            http: WasiHttpCtx::new(),
+            http: bounds::http(),
             outbound: Outbound::new(self.pod.clone()),
             table,
             limiter: Limiter::new(self.memory.clone()),
@@ -130,6 +131,7 @@ impl Template {
         };
         let mut store = Store::new(host.engine(), state);
         store.limiter(|state| &mut state.limiter);
+        bounds::hold(&mut store);
         store.set_epoch_deadline(1);
         let turns = host.turns().clone();
         store.epoch_deadline_callback(move |_| {
@@ -141,8 +143,9 @@ impl Template {
     fn wasi(&self) -> wasmtime::Result<WasiCtx> {
         let launch = &self.launch;
         let mut wasi = WasiCtx::builder();
+        bounds::hold_wasi(&mut wasi);
         wasi.args(&launch.args).envs(&launch.env);
-        wasi.stdout(Output(launch.stdout.clone())).stderr(Output(launch.stderr.clone()));
+        wasi.stdout(Output::new(launch.stdout.clone())).stderr(Output::new(launch.stderr.clone()));
         if let Some(stdin) = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take() {
             wasi.stdin(stdin);
         }

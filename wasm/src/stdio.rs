@@ -1,17 +1,19 @@
 //! A guest's standard output and error: written through to the container's sink, unbuffered.
 //!
 //! All instances of a container share the two sinks. It cuts no lines and keeps nothing back, so that what a guest
-//! wrote before a trap is in the log.
+//! wrote before a trap is in the log. A guest that writes faster than its sink may keep waits, and nobody else does.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::launch::Sink;
 
@@ -19,8 +21,19 @@ use super::launch::Sink;
 const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// One of a guest's outputs.
-#[derive(Clone)]
-pub(super) struct Output(pub(super) Arc<dyn Sink>);
+pub(super) struct Output {
+    sink: Arc<dyn Sink>,
+    /// How much the guest was told that it may write.
+    permit: usize,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Output {
+    /// An output that `sink` takes.
+    pub(super) fn new(sink: Arc<dyn Sink>) -> Self {
+        Self { sink, permit: 0, pause: None }
+    }
+}
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
@@ -30,17 +43,21 @@ impl IsTerminal for Output {
 
 impl StdoutStream for Output {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        Box::new(Self::new(self.sink.clone()))
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
+        Box::new(Self::new(self.sink.clone()))
     }
 }
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.0.write(&bytes);
+        if bytes.len() > std::mem::take(&mut self.permit) {
+            // As every stream of WASI has it: whoever does not ask how much it may write breaks the contract.
+            return Err(StreamError::trap("the program wrote more than it was permitted to"));
+        }
+        self.sink.write(&bytes);
         Ok(())
     }
 
@@ -49,19 +66,31 @@ impl OutputStream for Output {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES_MAX)
+        self.permit = if self.sink.wait().is_some() { 0 } else { WRITE_BYTES_MAX };
+        Ok(self.permit)
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for Output {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        while let Some(wait) = self.sink.wait() {
+            sleep(wait).await;
+        }
+    }
 }
 
 impl AsyncWrite for Output {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.write(bytes);
-        Poll::Ready(Ok(bytes.len()))
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        while let Some(wait) = self.sink.wait() {
+            let until = Instant::now() + wait;
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        let written = bytes.len().min(WRITE_BYTES_MAX);
+        self.sink.write(bytes.get(..written).unwrap_or(bytes));
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,7 +10,7 @@
 
 mod line;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 
 use line::Line;
-pub(super) use line::Share;
+pub(super) use line::{Share, Wants};
 
 /// The least number of threads beyond the slots: one for connections and timers while all slots are taken, and one
 /// for a turn that runs on a slot lent out.
@@ -35,8 +35,8 @@ const SLICE: Duration = Duration::from_millis(10);
 /// another do not end in switching only.
 const TURN_MIN: Duration = Duration::from_micros(200);
 
-/// After so many ticks of 2 ms a turn is held to be stuck in a long call: its slice has passed twice.
-const OVERDUE_TICKS: u64 = 10;
+/// After so many ticks of 2 ms in which its guest did not look, a turn is held to be stuck in a long call.
+const OVERDUE_TICKS: u64 = 2;
 
 /// The slots of a host of guests.
 pub(super) struct Turns {
@@ -46,9 +46,9 @@ pub(super) struct Turns {
     line: Mutex<Line<Arc<Ticket>>>,
     /// Virtual time: the latest start of a turn.
     now: AtomicU64,
-    /// How often somebody was owed a turn while all slots were taken.
-    cut: AtomicU64,
-    /// For each thread the tick in which its turn began; see [`NONE`] and [`LENT`].
+    /// The earliest start of somebody in the line who had rested; [`u64::MAX`] if there is none.
+    urgent: AtomicU64,
+    /// For each thread the tick in which its guest last looked whether to yield; see [`NONE`] and [`LENT`].
     threads: Box<[AtomicU64]>,
     known_threads: AtomicUsize,
     lent: AtomicUsize,
@@ -91,15 +91,18 @@ pub(super) struct Slot<'a> {
 }
 
 /// What the guest on a thread has to keep to.
-#[derive(Clone, Copy)]
 struct Terms {
     began: Instant,
     ends: Instant,
-    cut: u64,
+    /// When it began in virtual time.
+    start: u64,
+    share: Arc<Share>,
+    /// It was told to yield, and wants more.
+    cut: bool,
 }
 
 thread_local! {
-    static TERMS: Cell<Option<Terms>> = const { Cell::new(None) };
+    static TERMS: RefCell<Option<Terms>> = const { RefCell::new(None) };
     static THREAD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -121,7 +124,7 @@ impl Turns {
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line::new()),
             now: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
+            urgent: AtomicU64::new(u64::MAX),
             threads: (0..threads(slots)).map(|_| AtomicU64::new(NONE)).collect(),
             known_threads: AtomicUsize::new(0),
             lent: AtomicUsize::new(0),
@@ -137,6 +140,7 @@ impl Turns {
         &'a self,
         claim: &mut Claim,
         share: &Arc<Share>,
+        wants: Wants,
         waker: &Waker,
         hurry: impl FnOnce(),
     ) -> Poll<Slot<'a>> {
@@ -149,10 +153,9 @@ impl Turns {
             claim.0 = None;
             return Poll::Ready(self.begin(start));
         }
-        let paid = share.paid();
-        let now = self.now.load(Relaxed);
+        let start = share.paid().max(self.now.load(Relaxed));
         if self.take_free() {
-            return Poll::Ready(self.begin(paid.max(now)));
+            return Poll::Ready(self.begin(start));
         }
         let ticket = Arc::new(Ticket {
             share: share.clone(),
@@ -162,12 +165,11 @@ impl Turns {
             abandoned: AtomicBool::new(false),
         });
         ticket.waker.register(waker);
-        if !self.wait(paid.max(now), ticket.clone()) {
-            return Poll::Ready(self.begin(paid.max(now)));
+        if !self.wait(start, wants, ticket.clone()) {
+            return Poll::Ready(self.begin(start));
         }
         claim.0 = Some(ticket);
-        if paid <= now {
-            self.cut.fetch_add(1, Relaxed);
+        if wants == Wants::Rested {
             hurry();
         }
         Poll::Pending
@@ -202,12 +204,23 @@ impl Turns {
         }
     }
 
-    /// Whether the guest on this thread is to yield.
+    /// Whether the guest on this thread is to yield: its slice is over, or somebody who had rested comes before it.
     pub(super) fn must_yield(&self) -> bool {
-        let Some(terms) = TERMS.get() else { return true };
-        let now = Instant::now();
-        let is_cut = || self.cut.load(Relaxed) != terms.cut && self.waiting.load(Relaxed) > 0;
-        now >= terms.ends || (now >= terms.began + TURN_MIN && is_cut())
+        let lent = THREAD.get().and_then(|index| self.threads.get(index)).is_some_and(|thread| {
+            let tick = self.ticks.load(Relaxed);
+            thread.fetch_update(SeqCst, SeqCst, |seen| (seen != LENT).then_some(tick)).is_err()
+        });
+        TERMS.with_borrow_mut(|terms| {
+            let Some(terms) = terms else { return true };
+            let now = Instant::now();
+            let ran = now.saturating_duration_since(terms.began);
+            let is_cut = || {
+                let position = terms.share.after(terms.start, u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX));
+                ran >= TURN_MIN && self.urgent.load(Relaxed) < position
+            };
+            terms.cut = lent || now >= terms.ends || is_cut();
+            terms.cut
+        })
     }
 
     fn begin(&self, start: u64) -> Slot<'_> {
@@ -231,7 +244,7 @@ impl Turns {
     }
 
     /// Joins the line, unless a slot has become free.
-    fn wait(&self, start: u64, ticket: Arc<Ticket>) -> bool {
+    fn wait(&self, start: u64, wants: Wants, ticket: Arc<Ticket>) -> bool {
         let mut line = self.line();
         // Announced before the last look: whoever frees a slot after it sees that somebody waits.
         self.waiting.fetch_add(1, SeqCst);
@@ -239,8 +252,8 @@ impl Turns {
             self.waiting.store(line.len(), SeqCst);
             return false;
         }
-        line.push(start, ticket);
-        self.waiting.store(line.len(), SeqCst);
+        line.push(start, wants, ticket);
+        self.show(&line);
         true
     }
 
@@ -257,15 +270,21 @@ impl Turns {
             if ticket.abandoned.load(SeqCst) {
                 continue;
             }
-            self.waiting.store(line.len(), SeqCst);
+            self.show(&line);
             ticket.start.store(start, Relaxed);
             ticket.granted.store(true, SeqCst);
             drop(line);
             ticket.waker.wake();
             return;
         }
-        self.waiting.store(0, SeqCst);
+        self.show(&line);
         self.free.fetch_add(1, SeqCst);
+    }
+
+    /// Shows what the line is, to be seen without its lock.
+    fn show(&self, line: &Line<Arc<Ticket>>) {
+        self.waiting.store(line.len(), SeqCst);
+        self.urgent.store(line.urgent().unwrap_or(u64::MAX), Relaxed);
     }
 
     fn line(&self) -> MutexGuard<'_, Line<Arc<Ticket>>> {
@@ -275,20 +294,26 @@ impl Turns {
 
 impl Slot<'_> {
     /// The guest begins now and ends with its slice, or earlier if it has leave for less.
-    pub(super) fn run(&self, began: Instant, leave: Option<Duration>) {
-        let length = leave.map_or(SLICE, |leave| leave.min(SLICE));
-        TERMS.set(Some(Terms { began, ends: began + length, cut: self.turns.cut.load(Relaxed) }));
+    pub(super) fn run(&self, share: &Arc<Share>, began: Instant, leave: Option<Duration>) {
+        let ends = began + leave.map_or(SLICE, |leave| leave.min(SLICE));
+        TERMS.set(Some(Terms { began, ends, start: self.start, share: share.clone(), cut: false }));
     }
 
-    /// The guest has run for so many nanoseconds: its container pays.
-    pub(super) fn pay(&self, share: &Share, nanos: u64) {
+    /// The guest has run for so many nanoseconds: its container pays. Says why it would want another turn.
+    pub(super) fn pay(&self, share: &Share, nanos: u64) -> Wants {
         share.pay(self.start, nanos);
+        if TERMS.with_borrow(|terms| terms.as_ref().is_some_and(|terms| terms.cut)) {
+            Wants::More
+        } else {
+            Wants::Rested
+        }
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        TERMS.set(None);
+        // It goes with its share.
+        drop(TERMS.take());
         if self.thread.is_some_and(|thread| thread.swap(NONE, SeqCst) == LENT) {
             // Somebody else has the slot already.
             self.turns.lent.fetch_sub(1, Relaxed);
@@ -303,7 +328,7 @@ mod tests {
     use super::*;
 
     fn claim<'a>(turns: &'a Turns, claim: &mut Claim, share: &Arc<Share>) -> Poll<Slot<'a>> {
-        turns.enter(claim, share, Waker::noop(), || {})
+        turns.enter(claim, share, Wants::More, Waker::noop(), || {})
     }
 
     fn share() -> Arc<Share> {
@@ -339,19 +364,20 @@ mod tests {
     }
 
     #[test]
-    fn who_is_owed_a_turn_hurries_the_others_and_who_is_not_waits() {
+    fn who_has_rested_hurries_the_others_and_who_wants_more_waits() {
         let turns = Turns::new(1);
         let (spinner, other, rested) = (share(), share(), share());
         let mut hurried = 0;
-        let slot = turns.enter(&mut Claim::default(), &spinner, Waker::noop(), || {});
-        let Poll::Ready(slot) = slot else { panic!("no slot") };
-        other.pay(0, 1_000_000);
+        let Poll::Ready(slot) = claim(&turns, &mut Claim::default(), &spinner) else { panic!("no slot") };
+        let began = Instant::now();
+        slot.run(&spinner, began.checked_sub(TURN_MIN * 2).unwrap(), None);
         let mut claims = [Claim::default(), Claim::default()];
-        assert!(turns.enter(&mut claims[0], &other, Waker::noop(), || hurried += 1).is_pending());
-        assert_eq!(hurried, 0);
-        assert!(turns.enter(&mut claims[1], &rested, Waker::noop(), || hurried += 1).is_pending());
-        assert_eq!(hurried, 1);
-        slot.pay(&spinner, 10_000_000);
+        assert!(turns.enter(&mut claims[0], &other, Wants::More, Waker::noop(), || hurried += 1).is_pending());
+        assert_eq!((hurried, turns.must_yield()), (0, false));
+        assert!(turns.enter(&mut claims[1], &rested, Wants::Rested, Waker::noop(), || hurried += 1).is_pending());
+        assert_eq!((hurried, turns.must_yield()), (1, true));
+        assert_eq!(slot.pay(&spinner, 400_000), Wants::More);
+        other.pay(0, 1000);
         drop(slot);
         assert!(claim(&turns, &mut claims[0], &other).is_pending());
         assert!(claim(&turns, &mut claims[1], &rested).is_ready());

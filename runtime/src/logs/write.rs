@@ -1,7 +1,7 @@
 //! The writing side of a container's log: pieces come in from the guest's thread, lines go out to a file.
 //!
 //! Lines are gathered for [`FLUSH_DELAY`], so that a chatty guest costs few writes; the end of the run writes what is
-//! left. A guest that prints more than [`RATE`] bytes a second loses what is beyond, and the log says so.
+//! left. A guest that prints more than [`RATE`] bytes a second waits, as one does whose reader is slow; nothing is lost.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RATE: u64 = 8 * 1024 * 1024;
 
 /// What a container may print at once.
-const BURST: u64 = 4 * RATE;
+const BURST: i64 = 32 * 1024 * 1024;
 
 /// How far a log has come, for those who follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,9 +63,9 @@ struct State {
     size: u64,
     buffer: Vec<u8>,
     partial: [Vec<u8>; 2],
-    allowance: u64,
+    /// What may be printed now; less than nothing if more was.
+    allowance: i64,
     filled_at: Timestamp,
-    dropped: u64,
     failed: bool,
 }
 
@@ -79,7 +79,6 @@ impl ContainerLog {
             partial: [Vec::new(), Vec::new()],
             allowance: BURST,
             filled_at: clock::now(),
-            dropped: 0,
             failed: false,
         };
         Ok(Self {
@@ -155,9 +154,7 @@ impl ContainerLog {
     fn take(&self, stream: Stream, bytes: &[u8]) {
         let now = clock::now();
         let mut state = self.lock();
-        if !state.admit(bytes.len(), now) {
-            return;
-        }
+        state.spend(bytes.len(), now);
         let index = usize::from(stream == Stream::Stderr);
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             let Some(mut line) = state.partial.get_mut(index).map(std::mem::take) else { return };
@@ -221,26 +218,26 @@ impl ContainerLog {
 }
 
 impl State {
-    /// Whether so many bytes may be printed now; says what was lost once there is room again.
-    fn admit(&mut self, length: usize, now: Timestamp) -> bool {
+    /// So many bytes were printed.
+    fn spend(&mut self, length: usize, now: Timestamp) {
+        self.refill(now);
+        self.allowance = self.allowance.saturating_sub(i64::try_from(length).unwrap_or(i64::MAX));
+    }
+
+    /// How long to wait until something may be printed again.
+    fn wait(&mut self, now: Timestamp) -> Option<Duration> {
+        self.refill(now);
+        let owed = u64::try_from(1_i64.saturating_sub(self.allowance)).ok().filter(|owed| *owed > 0)?;
+        Some(Duration::from_micros(owed.saturating_mul(1_000_000).div_ceil(RATE)))
+    }
+
+    fn refill(&mut self, now: Timestamp) {
         let passed = Duration::try_from(now.duration_since(self.filled_at)).unwrap_or_default();
         let gained = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX).saturating_mul(RATE) / 1_000_000;
         if gained > 0 {
-            self.allowance = self.allowance.saturating_add(gained).min(BURST);
+            self.allowance = self.allowance.saturating_add_unsigned(gained).min(BURST);
             self.filled_at = now;
         }
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        let Some(left) = self.allowance.checked_sub(length) else {
-            self.dropped = self.dropped.saturating_add(length);
-            return false;
-        };
-        self.allowance = left;
-        if self.dropped > 0 {
-            let lost = std::mem::take(&mut self.dropped);
-            let note = format!("[{lost} bytes of output were dropped: more than {RATE} a second]");
-            append(&mut self.buffer, now, Stream::Stderr, Tag::Full, note.as_bytes());
-        }
-        true
     }
 }
 
@@ -268,5 +265,9 @@ impl Output {
 impl Sink for Output {
     fn write(&self, bytes: &[u8]) {
         self.log.take(self.stream, bytes);
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        self.log.lock().wait(clock::now())
     }
 }

@@ -20,7 +20,7 @@ use crate::state::State;
 const INTERFACE: &str = "wasi:sockets/ip-name-lookup@0.2.12";
 
 /// The longest name that DNS knows.
-const NAME_BYTES_MAX: usize = 253;
+pub(super) const NAME_BYTES_MAX: usize = 253;
 
 /// A lookup that is under way, or what it found.
 enum Lookup {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use coracle_api::meet::{Attachment, Resolver};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::launch::Launch;
@@ -23,6 +23,8 @@ pub(crate) struct Pod {
     connections: Arc<Connections>,
     counters: Arc<Counters>,
     kept: Kept,
+    /// Room for more sockets.
+    sockets: Arc<Semaphore>,
 }
 
 /// The connections that guests of the container have accepted and not closed.
@@ -44,7 +46,7 @@ impl Drop for InFlight {
 
 impl Pod {
     /// The network of the container that `launch` describes, which stops accepting with `stopping`.
-    pub(crate) fn new(launch: &Launch, stopping: CancellationToken, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(launch: &Launch, stopping: CancellationToken, counters: Arc<Counters>, sockets: usize) -> Self {
         Self {
             attachment: launch.attachment.clone(),
             resolver: launch.resolver.clone(),
@@ -53,6 +55,7 @@ impl Pod {
             connections: Arc::default(),
             counters,
             kept: Kept::default(),
+            sockets: Arc::new(Semaphore::new(sockets)),
         }
     }
 
@@ -86,6 +89,11 @@ impl Pod {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Room for one more socket, as long as what comes back lives; nothing if the container has as many as it may.
+    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.sockets.clone().try_acquire_owned().ok()
     }
 
     /// A connection was accepted.

@@ -12,6 +12,7 @@ use wasmtime_wasi::p3::bindings::sockets::{ip_name_lookup as names, types};
 use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
 use wasmtime_wasi::sockets::{TcpSocket, UdpSocket, WasiSockets, WasiSocketsCtxView, WasiSocketsView};
 
+use super::lookup::NAME_BYTES_MAX;
 use super::{PodSockets, PodSocketsData, forward};
 use crate::state::State;
 
@@ -31,6 +32,7 @@ fn refusal(error: ErrorCode02) -> types::ErrorCode {
         ErrorCode02::AddressInUse => types::ErrorCode::AddressInUse,
         ErrorCode02::AddressNotBindable => types::ErrorCode::AddressNotBindable,
         ErrorCode02::InvalidArgument => types::ErrorCode::InvalidArgument,
+        ErrorCode02::NewSocketLimit => types::ErrorCode::Other(Some("too many open sockets".into())),
         _ => types::ErrorCode::Other(None),
     }
 }
@@ -96,7 +98,7 @@ impl types::HostTcpSocket for PodSockets<'_> {
         let real = self.bind03(number, local)?;
         let bound = types::HostTcpSocket::bind(&mut self.inner, socket, real).await;
         if bound.is_err() {
-            self.forget(number);
+            self.unbind(number);
         }
         bound
     }
@@ -113,13 +115,19 @@ impl types::HostTcpSocket for PodSockets<'_> {
         Ok(self.shown03(number, real))
     }
 
+    fn create(&mut self, family: types::IpAddressFamily) -> SocketResult<Tcp> {
+        let room = self.room().map_err(refusal)?;
+        let socket = types::HostTcpSocket::create(&mut self.inner, family)?;
+        self.socket(socket.rep())._room = Some(room);
+        Ok(socket)
+    }
+
     fn drop(&mut self, socket: Tcp) -> Result<()> {
         self.forget(socket.rep());
         types::HostTcpSocket::drop(&mut self.inner, socket)
     }
 
     forward! { types::HostTcpSocket;
-        fn create(&mut self, family: types::IpAddressFamily) -> SocketResult<Tcp>;
         fn get_is_listening(&mut self, socket: Tcp) -> Result<bool>;
         fn get_address_family(&mut self, socket: Tcp) -> Result<types::IpAddressFamily>;
         fn set_listen_backlog_size(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
@@ -181,7 +189,7 @@ impl types::HostUdpSocket for PodSockets<'_> {
         let real = self.datagram_bind_target(number, local.into()).map_err(refusal)?.into();
         let bound = types::HostUdpSocket::bind(&mut self.inner, socket, real).await;
         if bound.is_err() {
-            self.forget(number);
+            self.unbind(number);
         }
         bound
     }
@@ -192,7 +200,10 @@ impl types::HostUdpSocket for PodSockets<'_> {
     }
 
     async fn create(&mut self, family: types::IpAddressFamily) -> SocketResult<Udp> {
-        types::HostUdpSocket::create(&mut self.inner, family).await
+        let room = self.room().map_err(refusal)?;
+        let socket = types::HostUdpSocket::create(&mut self.inner, family).await?;
+        self.socket(socket.rep())._room = Some(room);
+        Ok(socket)
     }
 
     fn get_local_address(&mut self, socket: Udp) -> SocketResult<types::IpSocketAddress> {
@@ -231,6 +242,9 @@ impl names::HostWithStore<State> for PodSocketsData {
         store: &Accessor<State, Self>,
         name: String,
     ) -> Result<Result<Vec<types::IpAddress>, names::ErrorCode>> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Ok(Err(names::ErrorCode::InvalidArgument));
+        }
         let pod = store.with(|mut access| access.get().sockets.pod.clone());
         let addresses = pod.look_up(&name).await;
         let found: Vec<_> = addresses.into_iter().map(address).collect();

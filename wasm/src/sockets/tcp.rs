@@ -68,6 +68,15 @@ impl PodSockets<'_> {
     }
 }
 
+impl tcp_create_socket::Host for PodSockets<'_> {
+    fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Tcp> {
+        let room = self.room()?;
+        let socket = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, family)?;
+        self.socket(socket.rep())._room = Some(room);
+        Ok(socket)
+    }
+}
+
 impl tcp::Host for PodSockets<'_> {}
 
 impl tcp::HostTcpSocket for PodSockets<'_> {
@@ -82,7 +91,7 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
         self.match_family(&socket, real)?;
         let bound = tcp::HostTcpSocket::start_bind(&mut self.inner, socket, network, real.into()).await;
         if bound.is_err() {
-            self.forget(number);
+            self.unbind(number);
         }
         bound
     }
@@ -99,6 +108,7 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
     }
 
     fn accept(&mut self, socket: Tcp) -> SocketResult<(Tcp, Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        let room = Some(self.room()?);
         let (accepted, input, output) = tcp::HostTcpSocket::accept(&mut self.inner, socket)?;
         if self.sockets.pod.is_stopping() {
             self.inner.table.delete(input)?;
@@ -107,7 +117,7 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
             return Err(ErrorCode::WouldBlock.into());
         }
         let in_flight = Some(self.sockets.pod.in_flight());
-        self.sockets.open.insert(accepted.rep(), Open { _in_flight: in_flight, ..Open::default() });
+        self.sockets.open.insert(accepted.rep(), Open { _in_flight: in_flight, _room: room, ..Open::default() });
         self.count(accepted.rep(), &input, &output)?;
         Ok((accepted, input, output))
     }

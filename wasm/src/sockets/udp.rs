@@ -8,6 +8,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, 
 use wasmtime_wasi::p2::bindings::sockets::udp::{
     self, IncomingDatagram, IncomingDatagramStream, OutgoingDatagram, OutgoingDatagramStream,
 };
+use wasmtime_wasi::p2::bindings::sockets::udp_create_socket;
 use wasmtime_wasi::p2::{DynPollable, SocketResult, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
@@ -16,6 +17,15 @@ use super::{PodSockets, forward};
 type Udp = Resource<UdpSocket>;
 type Incoming = Resource<IncomingDatagramStream>;
 type Outgoing = Resource<OutgoingDatagramStream>;
+
+impl udp_create_socket::Host for PodSockets<'_> {
+    async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Udp> {
+        let room = self.room()?;
+        let socket = udp_create_socket::Host::create_udp_socket(&mut self.inner, family).await?;
+        self.socket(socket.rep())._room = Some(room);
+        Ok(socket)
+    }
+}
 
 impl udp::Host for PodSockets<'_> {}
 
@@ -30,7 +40,7 @@ impl udp::HostUdpSocket for PodSockets<'_> {
         let real = self.datagram_bind_target(number, local.into())?;
         let bound = udp::HostUdpSocket::start_bind(&mut self.inner, socket, network, real.into()).await;
         if bound.is_err() {
-            self.forget(number);
+            self.unbind(number);
         }
         bound
     }

@@ -1,5 +1,6 @@
 //! Commands: how they end, what they are kept from, what they are given.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::*;
@@ -190,4 +191,62 @@ async fn after_a_shutdown_nothing_runs_and_nothing_starts() {
     assert_eq!(spinner.outcome().await, Outcome::Stopped);
     let program = node.load(command("i32.const 0")).await.unwrap();
     assert!(matches!(node.wasm.start(program, node.launch()).await, Err(StartError::ShuttingDown)));
+}
+
+/// A sink that is a fault of ours.
+struct Faulty;
+
+impl Sink for Faulty {
+    fn write(&self, _: &[u8]) {
+        panic!("a fault of the host's");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_host_ends_its_container_and_no_other() {
+    let node = Node::new();
+    let print = preview1("(call $print (i32.const 1) (i32.const 100) (i32.const 6))");
+    let mut neighbour = node.start(command(SPIN), |_| {}).await;
+    let outcome = node.run(print.clone(), |launch| launch.stdout = Arc::new(Faulty)).await;
+    assert_eq!(outcome.exit_code(), 134);
+    assert!(matches!(&outcome, Outcome::Trapped { message } if message.contains("the host failed")), "{outcome:?}");
+    assert!(node.stderr.text().contains("the host failed"), "{}", node.stderr.text());
+    assert_eq!(node.run(print, |_| {}).await, Outcome::Exited(0));
+    assert_eq!(node.stdout.text(), "hello\n");
+    neighbour.kill();
+    assert_eq!(neighbour.outcome().await, Outcome::Stopped);
+}
+
+/// A sink that keeps what it is given, and is behind until it is told that it has caught up.
+#[derive(Default)]
+struct Behind {
+    kept: Captured,
+    waited: AtomicUsize,
+    has_caught_up: AtomicBool,
+}
+
+impl Sink for Behind {
+    fn write(&self, bytes: &[u8]) {
+        self.kept.write(bytes);
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        self.waited.fetch_add(1, SeqCst);
+        (!self.has_caught_up.load(SeqCst)).then_some(Duration::from_millis(1))
+    }
+}
+
+#[tokio::test]
+async fn who_prints_too_fast_waits_and_loses_nothing() {
+    let node = Node::with(|config| config.workers = 1);
+    let sink = Arc::new(Behind::default());
+    let print = preview1("(call $print (i32.const 1) (i32.const 100) (i32.const 6))");
+    let mut running = node.start(print.clone(), |launch| launch.stdout = sink.clone()).await;
+    until(|| sink.waited.load(SeqCst) > 2).await;
+    assert_eq!(sink.kept.text(), "");
+    // It takes nobody's turn while it waits.
+    assert_eq!(node.run(print, |_| {}).await, Outcome::Exited(0));
+    sink.has_caught_up.store(true, SeqCst);
+    assert_eq!(running.outcome().await, Outcome::Exited(0));
+    assert_eq!(sink.kept.text(), "hello\n");
 }

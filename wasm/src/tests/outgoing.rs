@@ -19,7 +19,7 @@ use crate::sockets::Pod;
 impl Node {
     /// A container's way out.
     fn outbound(&self) -> (Outbound, Arc<Pod>) {
-        let pod = Arc::new(Pod::new(&self.launch(), CancellationToken::new(), Arc::default()));
+        let pod = Arc::new(Pod::new(&self.launch(), CancellationToken::new(), Arc::default(), 16));
         (Outbound::new(pod.clone()), pod)
     }
 }

@@ -7,7 +7,7 @@
 //! Invariant: the line holds no clock and decides by numbers alone.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The weight of a container that requests nothing, as the kernel's CPU shares have it: the least there is.
@@ -39,10 +39,14 @@ impl Share {
         self.paid.load(Relaxed)
     }
 
+    /// Where a turn that started at `start` is after so many nanoseconds.
+    pub(super) fn after(&self, start: u64, nanos: u64) -> u64 {
+        start.saturating_add(nanos.saturating_mul(SCALE) / self.weight)
+    }
+
     /// Pays for a turn of `nanos` that started at `start`.
     pub(super) fn pay(&self, start: u64, nanos: u64) {
-        let cost = nanos.saturating_mul(SCALE) / self.weight;
-        let step = |paid: u64| Some(paid.max(start).saturating_add(cost));
+        let step = |paid: u64| Some(self.after(paid.max(start), nanos));
         // The closure always answers, so the update always happens.
         let _ = self.paid.fetch_update(Relaxed, Relaxed, step);
     }
@@ -51,12 +55,24 @@ impl Share {
 /// Those who wait, the next one first; among equals whoever came first.
 pub(super) struct Line<T> {
     waiting: BinaryHeap<Reverse<Place<T>>>,
+    /// The places of those who had rested.
+    rested: BTreeSet<(u64, u64)>,
     came: u64,
+}
+
+/// Why somebody wants a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// Something happened that it had waited for.
+    Rested,
+    /// It was interrupted, and has more to do.
+    More,
 }
 
 struct Place<T> {
     start: u64,
     came: u64,
+    wants: Wants,
     who: T,
 }
 
@@ -89,24 +105,30 @@ impl<T> Ord for Place<T> {
 impl<T> Line<T> {
     /// Nobody waits.
     pub(super) fn new() -> Self {
-        Self { waiting: BinaryHeap::new(), came: 0 }
+        Self { waiting: BinaryHeap::new(), rested: BTreeSet::new(), came: 0 }
     }
 
     /// `who` waits for a turn that starts at `start`.
-    pub(super) fn push(&mut self, start: u64, who: T) {
+    pub(super) fn push(&mut self, start: u64, wants: Wants, who: T) {
         self.came += 1;
-        self.waiting.push(Reverse(Place { start, came: self.came, who }));
+        self.enter(Place { start, came: self.came, wants, who });
+    }
+
+    /// The earliest start among those who had rested, who may cut a running turn short.
+    pub(super) fn urgent(&self) -> Option<u64> {
+        self.rested.first().map(|(start, _)| *start)
     }
 
     /// The next one and its start. `paid` tells up to where a container has paid by now: another of its instances may
     /// have had a turn meanwhile, and then this one goes back to where it belongs.
     pub(super) fn pop(&mut self, paid: impl Fn(&T) -> u64) -> Option<(u64, T)> {
         while let Some(Reverse(place)) = self.waiting.pop() {
+            self.rested.remove(&place.key());
             let paid = paid(&place.who);
             if paid <= place.start {
                 return Some((place.start, place.who));
             }
-            self.waiting.push(Reverse(Place { start: paid, ..place }));
+            self.enter(Place { start: paid, ..place });
         }
         None
     }
@@ -114,6 +136,13 @@ impl<T> Line<T> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    fn enter(&mut self, place: Place<T>) {
+        if place.wants == Wants::Rested {
+            self.rested.insert(place.key());
+        }
+        self.waiting.push(Reverse(place));
     }
 }
 
@@ -129,13 +158,13 @@ mod tests {
         let mut line = Line::new();
         let mut turns = vec![0; shares.len()];
         for who in 0..shares.len() {
-            line.push(0, who);
+            line.push(0, Wants::More, who);
         }
         for _ in 0..1000 {
             let (start, who) = line.pop(|who: &usize| shares[*who].paid()).unwrap();
             turns[who] += 1;
             shares[who].pay(start, TURN);
-            line.push(start.max(shares[who].paid()), who);
+            line.push(start.max(shares[who].paid()), Wants::More, who);
         }
         turns
     }
@@ -163,15 +192,31 @@ mod tests {
         let shares = [Share::of_request(Some(1000)), Share::of_request(Some(1000))];
         let (mut line, mut turns) = (Line::new(), [0; 2]);
         for who in [0, 0, 0, 1] {
-            line.push(0, who);
+            line.push(0, Wants::More, who);
         }
         for _ in 0..1000 {
             let (start, who) = line.pop(|who: &usize| shares[*who].paid()).unwrap();
             turns[who] += 1;
             shares[who].pay(start, TURN);
-            line.push(shares[who].paid(), who);
+            line.push(shares[who].paid(), Wants::More, who);
         }
         assert_eq!(turns, [500, 500]);
+    }
+
+    #[test]
+    fn the_most_urgent_is_the_first_of_those_who_rested() {
+        let mut line = Line::new();
+        line.push(1, Wants::More, "spinner");
+        assert_eq!(line.urgent(), None);
+        line.push(3, Wants::Rested, "late");
+        line.push(2, Wants::Rested, "early");
+        assert_eq!(line.urgent(), Some(2));
+        let paid = |who: &&str| if *who == "early" { 4 } else { 0 };
+        assert_eq!(line.pop(paid), Some((1, "spinner")));
+        assert_eq!(line.pop(paid), Some((3, "late")));
+        assert_eq!(line.urgent(), Some(4));
+        assert_eq!(line.pop(paid), Some((4, "early")));
+        assert_eq!((line.urgent(), line.len()), (None, 0));
     }
 
     #[test]
