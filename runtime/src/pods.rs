@@ -6,6 +6,7 @@
 mod containers;
 mod hooks;
 mod inboxes;
+mod last_words;
 mod launch;
 mod left_out;
 mod prepare;

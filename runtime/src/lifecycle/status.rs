@@ -39,13 +39,15 @@ pub fn status(life: &Lifecycle, around: Surroundings<'_>, now: Timestamp) -> Pod
     let (reason, message) = verdict_words(life, before);
     let statuses = |wanted: fn(Role) -> bool| containers::statuses(life, wanted);
     let (inits, ephemeral) = (statuses(Role::is_init), statuses(|role| role == Role::Ephemeral));
+    let rejected = life.plan.rejection.is_some();
     PodStatus {
         phase: Some(phase(life).to_owned()),
         reason,
         message,
         conditions: Some(conditions::conditions(life, around, now)),
-        init_container_statuses: (!inits.is_empty()).then_some(inits),
-        container_statuses: Some(statuses(|role| role == Role::Main)),
+        // Of a pod that was turned away nothing ever began.
+        init_container_statuses: (!rejected && !inits.is_empty()).then_some(inits),
+        container_statuses: (!rejected).then(|| statuses(|role| role == Role::Main)),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: Some(around.host.to_string()),
         host_ips: Some(vec![HostIP { ip: around.host.to_string() }]),

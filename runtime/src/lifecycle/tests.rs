@@ -428,3 +428,41 @@ fn an_evicted_pod_stops_fails_and_says_why() {
     let target = status.conditions.unwrap().into_iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
     assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
 }
+
+#[test]
+fn a_pod_that_is_turned_away_has_failed_before_anything_began() {
+    let rejection = Rejection { reason: "PodOSNotSupported", message: "not here" };
+    let plan = Plan { rejection: Some(rejection), ..plan(RestartPolicy::Always, 0, 1) };
+    let (life, effects) = Lifecycle::new(plan, at(0)).step(Event::Tick, at(0));
+    assert_eq!(effects, []);
+    let status = shown(&life);
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("PodOSNotSupported")));
+    assert_eq!(status.message.as_deref(), Some("Pod was rejected: not here"));
+    assert_eq!(status.container_statuses, None);
+    assert_eq!(life.step(Event::Delete { grace: Duration::ZERO }, at(1)).1, [Effect::Remove]);
+}
+
+#[test]
+fn a_deadline_may_come_later_and_an_own_container_that_never_began_is_said_to_have_ended() {
+    let mut late = plan(RestartPolicy::Always, 0, 2);
+    late.deadline = Some(Duration::from_secs(5));
+    check(
+        plan(RestartPolicy::Always, 0, 2),
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (3, Event::SpecChanged { plan: Box::new(late) }),
+            (5, Event::Tick),
+            (6, ended(0, 1, 143)),
+        ],
+        &expect![[r#"
+            0s Pending [ContainerCreating×0 ContainerCreating×0] → prepare
+            0s Pending [ContainerCreating×0 ContainerCreating×0] → start 0.1, start 1.1
+            0s Pending [running+×0 ContainerCreating×0] → 
+            3s Pending [running+×0 ContainerCreating×0] → 
+            5s Pending [running+×0 ContainerCreating×0] → say DeadlineExceeded, say Killing, stop 0.1, kill 1.1
+            6s Failed [Error/143×0 ContainerStatusUnknown/137×0] → 
+        "#]],
+    );
+}

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::last_words::LastWords;
 use super::request_timeout::request_timeout;
 use super::{hooks, probe};
 use crate::downward::Facts;
@@ -74,6 +75,7 @@ struct Started {
     running: Running,
     shape: Shape,
     log: Arc<ContainerLog>,
+    words: LastWords,
 }
 
 /// Runs the container to its end, reporting what happens.
@@ -111,12 +113,12 @@ impl Order {
         let (given, program) = (given?, program?);
         let log = self.begin_log()?;
         match self.launch(given, program, &log).await {
-            Ok((running, shape)) => {
+            Ok((running, shape, words)) => {
                 let id = uuid::Uuid::new_v4().simple().to_string();
                 let event = Event::Started { slot: self.slot, run: self.run, id, image_id: image.id };
                 self.report(event).await;
                 self.say(Kind::Normal, "Started", format!("Started container {}", self.container.name));
-                Ok(Started { running, shape, log })
+                Ok(Started { running, shape, log, words })
             }
             Err(failure) => {
                 self.shared.logs.end(&self.place(), &log);
@@ -178,9 +180,10 @@ impl Order {
         given: Given,
         program: Arc<Program>,
         log: &Arc<ContainerLog>,
-    ) -> Result<(Running, Shape), Failure> {
+    ) -> Result<(Running, Shape, LastWords), Failure> {
         let directories = prepare_root(&self.dir, &self.pod, &self.container)
             .map_err(|e| Problem::CreateContainerError(crate::with_causes(&e)))?;
+        let words = LastWords::prepare(&self.container, &directories);
         let resources = self.container.resources.clone().unwrap_or_default();
         let (limits, requests) = (resources.limits.unwrap_or_default(), resources.requests.unwrap_or_default());
         // A limit of zero is none, as for the kernel.
@@ -205,7 +208,7 @@ impl Order {
         };
         self.say(Kind::Normal, "Created", format!("Created container: {}", self.container.name));
         let running = self.shared.wasm.start(program, launch).await.map_err(|error| self.cannot_start(&error))?;
-        Ok((running, shape))
+        Ok((running, shape, words))
     }
 
     fn cannot_start(&self, error: &StartError) -> Failure {
@@ -225,7 +228,7 @@ impl Order {
     /// Attends a running container: runs its hooks and probes, writes its log, stops it when told to. Returns how it
     /// ended.
     async fn attend(&self, started: Started) -> End {
-        let Started { mut running, shape, log } = started;
+        let Started { mut running, shape, log, words } = started;
         let (control, sandbox) = (running.control(), running.sandbox());
         let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
         let _meter = self.shared.stats.meters.begin(uid, &self.container.name, control.clone(), clock::now());
@@ -243,8 +246,11 @@ impl Order {
                 }
             }
         };
-        self.shared.logs.end(&self.place(), &log);
-        end_of(outcome, shape, killed)
+        let place = self.place();
+        self.shared.logs.end(&place, &log);
+        let mut end = end_of(outcome, shape, killed);
+        words.add_to(&mut end, &self.shared.logs.dir(&place), self.restarts).await;
+        end
     }
 
     /// The postStart hook, then the probes.

@@ -7,9 +7,6 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
 use super::containers;
 
-/// Where Kubernetes lets a container leave its last words when nobody says otherwise.
-const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
-
 /// The fields of a spec that have no effect on this node.
 pub(super) fn left_out(spec: &PodSpec) -> Vec<String> {
     let mut all = about_pod(spec);
@@ -68,8 +65,6 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
 fn about_container(container: &Container) -> Vec<&'static str> {
     let security = container.security_context.as_ref();
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
-    let path = container.termination_message_path.as_deref();
-    let policy = container.termination_message_policy.as_deref();
     set(&[
         ("securityContext.privileged", security.is_some_and(|s| on(s.privileged))),
         ("capabilities", security.is_some_and(|s| s.capabilities.as_ref().is_some_and(|c| c.add.is_some()))),
@@ -78,13 +73,15 @@ fn about_container(container: &Container) -> Vec<&'static str> {
         ("seccompProfile", security.is_some_and(|s| s.seccomp_profile.is_some())),
         ("appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
         ("windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
+        (
+            "restartPolicyRules of action RestartAllContainers (they restart the container alone)",
+            container.restart_policy_rules.iter().flatten().any(|r| r.action == "RestartAllContainers"),
+        ),
         ("lifecycle.stopSignal", container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some())),
         ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
         ("stdin", on(container.stdin)),
         ("tty", on(container.tty)),
         ("hostPort", container.ports.iter().flatten().any(|p| p.host_port.is_some_and(|port| port > 0))),
-        ("terminationMessagePath", path.is_some_and(|p| p != TERMINATION_MESSAGE_PATH)),
-        ("terminationMessagePolicy", policy.is_some_and(|p| p != "File")),
         ("the ephemeral-storage limit", limits.is_some_and(|l| l.contains_key("ephemeral-storage"))),
     ])
 }
@@ -149,7 +146,6 @@ mod tests {
                 lifecycle.stopSignal of container a
                 tty of container a
                 hostPort of container a
-                terminationMessagePath of container a
                 the ephemeral-storage limit of container a
                 sizeLimit of volume v"]],
         );

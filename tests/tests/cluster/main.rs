@@ -18,6 +18,7 @@ mod http;
 mod images;
 mod kube_rs;
 mod kubectl;
+mod lifecycle;
 mod neighbours;
 mod network;
 mod probes;

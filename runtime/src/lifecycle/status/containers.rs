@@ -11,10 +11,20 @@ use super::super::backoff::in_words;
 use super::super::container::{Container, State, Termination};
 use super::super::{ContainerPlan, Lifecycle, Role};
 
+/// What the messages of all containers of a pod may take in its status (the kubelet's): each has its share.
+const MESSAGES_BYTES_MAX: usize = 12 * 1024;
+
 /// The statuses of the containers that have such a role, in order.
 pub(super) fn statuses(life: &Lifecycle, wanted: fn(Role) -> bool) -> Vec<ContainerStatus> {
     let pairs = life.plan.containers.iter().zip(&life.containers);
-    pairs.filter(|(plan, _)| wanted(plan.role)).map(|(plan, c)| status(life, plan, c)).collect()
+    let mut all: Vec<_> = pairs.filter(|(plan, _)| wanted(plan.role)).map(|(plan, c)| status(life, plan, c)).collect();
+    let share = MESSAGES_BYTES_MAX / life.containers.len().max(1);
+    for state in all.iter_mut().flat_map(|c| [&mut c.state, &mut c.last_state]).flatten() {
+        if let Some(message) = state.terminated.as_mut().and_then(|t| t.message.as_mut()) {
+            message.truncate(message.floor_char_boundary(share));
+        }
+    }
+    all
 }
 
 /// Whether a container that serves counts as ready.
