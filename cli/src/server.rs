@@ -18,7 +18,7 @@ use coracle_api::meet::{HttpService, Nodes};
 use coracle_api::wellknown;
 use coracle_apiserver::{Apiserver, Identity, Mounts};
 use coracle_runtime::images::ImageStore;
-use coracle_runtime::images::pull::Puller;
+use coracle_runtime::images::pull::{Puller, Registry};
 
 use crate::options::{Part, ServerOptions, Settings};
 use crate::output;
@@ -44,7 +44,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let nodes = Arc::new(LocalNodes::default());
     let images = Arc::new(ImageStore::open(settings.data_dir.join("images")).context("the image store does not open")?);
     let puller = Arc::new(Puller::open(ImageStore::clone(&images), registries::read(&settings)?)?);
-    let apiserver = build_apiserver(&settings, nodes.clone(), images.clone()).await?;
+    let registry = Arc::new(Registry::new(Arc::clone(&images), Arc::clone(&puller)));
+    let apiserver = build_apiserver(&settings, nodes.clone(), registry).await?;
     let api_address = apiserver.addr();
     let kubeconfig = apiserver.kubeconfig().to_owned();
     let client = |user: &str| apiserver.client(Identity::user(user));

@@ -258,6 +258,14 @@ impl Lifecycle {
             if let Some(run) = c.kill_if_due(now) {
                 effects.push(Effect::Kill { slot: Slot(i), run });
             }
+            let image = self.plan.containers.get(i).map(|p| p.image.as_str()).unwrap_or_default();
+            let said = c.words_of_waiting_if_due(image, now).into_iter();
+            effects.extend(said.map(|(kind, reason, message)| Effect::Say {
+                slot: Some(Slot(i)),
+                kind,
+                reason,
+                message,
+            }));
         }
         self.settle(now, effects);
     }

@@ -18,6 +18,7 @@ pub mod dns;
 pub mod http;
 pub mod log;
 pub mod paths;
+pub mod registry;
 pub mod said;
 pub mod server;
 pub mod stream;

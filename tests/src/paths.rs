@@ -28,6 +28,13 @@ pub fn clients() -> PathBuf {
     cache.join("clients")
 }
 
+/// The registry that images are pulled from.
+pub fn registry() -> PathBuf {
+    let binary = clients().with_file_name("registry").join("docker-registry");
+    assert!(binary.exists(), "{} is missing: run `scripts/registry`", binary.display());
+    binary
+}
+
 /// A client that others wrote.
 pub fn client(name: &str) -> PathBuf {
     let place = clients().join(name);

@@ -8,6 +8,7 @@ mod import;
 mod inspect;
 mod layout;
 mod list;
+mod pull;
 mod push;
 mod registry;
 mod remove;
@@ -21,6 +22,8 @@ use registry::Registry;
 pub(crate) enum ImageCommand {
     /// Put a WebAssembly file into the store under a name
     Push(push::Push),
+    /// Have the server's store pull an image from its registry
+    Pull(pull::Pull),
     /// Show the images in the store
     #[command(visible_alias = "ls")]
     List(list::List),
@@ -44,6 +47,7 @@ pub(crate) async fn run(command: ImageCommand) -> anyhow::Result<()> {
     let registry = Registry::new(connect::client().await?);
     match command {
         ImageCommand::Push(push) => push::run(&registry, &push).await,
+        ImageCommand::Pull(pull) => pull::run(&pull).await,
         ImageCommand::List(list) => list::run(&registry, &list).await,
         ImageCommand::Inspect(inspect) => inspect::run(&registry, &inspect).await,
         ImageCommand::Remove(remove) => remove::remove(&registry, &remove).await,

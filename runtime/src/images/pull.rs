@@ -8,6 +8,8 @@
 
 mod challenge;
 mod download;
+mod face;
+mod grants;
 mod keyring;
 mod refusal;
 mod registries;
@@ -16,7 +18,7 @@ mod shelf;
 mod tls;
 mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,6 +29,7 @@ use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use face::{PULL_PATH, PullAnswer, PullRequest, Registry};
 pub use keyring::{AuthEntry, Credential, Keyring, KeyringError};
 pub use registries::{Registries, RegistriesError, RegistriesFile};
 pub use tls::TlsError;
@@ -34,6 +37,7 @@ pub use tls::TlsError;
 use super::manifest::{Descriptor, Manifest};
 use super::{Image, ImageStore, LayoutError, Missing, Pick, Reference};
 use download::DownloadError;
+use grants::Grants;
 use refusal::Refusal;
 use registries::Endpoint;
 use session::{Received, Session};
@@ -137,6 +141,7 @@ pub struct Puller {
     turns: Semaphore,
     /// Who waits for a blob waits here, so that each is fetched once.
     blobs: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    grants: Mutex<Grants>,
 }
 
 impl Puller {
@@ -156,13 +161,36 @@ impl Puller {
             let _ = std::fs::remove_file(entry.path());
         }
         let turns = Semaphore::new(PULLS_MAX);
-        Ok(Self { store, registries, system_tls: OnceLock::new(), parts, turns, blobs: Mutex::default() })
+        let mut grants = Grants::open(&store.root().join("grants.json"));
+        let here: BTreeSet<String> = store.list().iter().map(|image| image.digest.to_string()).collect();
+        grants.keep(|digest| here.contains(digest));
+        let (blobs, grants) = (Mutex::default(), Mutex::new(grants));
+        Ok(Self { store, registries, system_tls: OnceLock::new(), parts, turns, blobs, grants })
     }
 
     /// Whether an image has a registry to be pulled from.
     #[must_use]
     pub fn has_registry(&self, image: &Reference) -> bool {
         self.registries.know(image)
+    }
+
+    /// Whether whoever has one of these credentials was given this image by its registry before.
+    #[must_use]
+    pub fn was_granted(&self, image: &Image, credentials: &[Credential]) -> bool {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).include(&image.id, credentials)
+    }
+
+    /// Remembers that a registry gave the image.
+    async fn grant(&self, image: &Image, credential: Option<&Credential>) {
+        let news = self.grants.lock().unwrap_or_else(PoisonError::into_inner).add(&image.id, credential);
+        let Some((path, bytes)) = news else { return };
+        let write = move || {
+            let beside = path.with_extension("new");
+            std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, &path))
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::warn!(%error, "who may have an image could not be written down; its registry will be asked again");
+        }
     }
 
     /// Makes the store have what the image's registry has now, asking with `credentials`, the first first.
@@ -178,9 +206,11 @@ impl Puller {
         for endpoint in self.registries.endpoints(image) {
             let transport = Transport::new(&self.tls(&endpoint)?);
             for credential in candidates(credentials, &endpoint) {
+                let of_pod = credential.clone().filter(|c| credentials.contains(c));
                 let mut session = Session::new(transport.clone(), endpoint.clone(), credential);
                 match self.pull_from(&mut session, image).await {
                     Ok((image, size)) => {
+                        self.grant(&image, of_pod.as_ref()).await;
                         return Ok(Pulled { image, took: begun.elapsed(), took_with_waiting: queued.elapsed(), size });
                     }
                     Err(Fault::Final(error)) => return Err(error),
@@ -318,3 +348,6 @@ fn parsed(session: &Session, received: &Received) -> Result<Manifest, Refusal> {
     let url = || session.url("manifests", received.digest.as_str());
     Manifest::parse(&received.bytes).map_err(|why| Refusal::Content { url: url(), why })
 }
+
+#[cfg(test)]
+mod tests;

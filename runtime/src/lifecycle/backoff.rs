@@ -13,6 +13,8 @@ pub(super) const CRASH_LOOP_FORGOTTEN: Duration = Duration::from_secs(600);
 /// The first wait before a container that could not be started is tried again. What it waits for usually says so
 /// when it arrives; this is for the times when it cannot.
 const HOLD_FIRST: Duration = Duration::from_secs(10);
+/// How long a failed pull is shown as such, before it is shown that the next one is waited for.
+pub(super) const BACKOFF_TOLD_AFTER: Duration = Duration::from_secs(5);
 /// The first wait before volumes that could not be made are tried again.
 const VOLUMES_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait before volumes that could not be made are tried again (the kubelet's).

@@ -8,7 +8,7 @@ use std::time::Duration;
 use coracle_api::event::Kind;
 use jiff::Timestamp;
 
-use super::backoff::{BACKOFF_MAX, CRASH_LOOP_FIRST, CRASH_LOOP_FORGOTTEN, after};
+use super::backoff::{BACKOFF_MAX, BACKOFF_TOLD_AFTER, CRASH_LOOP_FIRST, CRASH_LOOP_FORGOTTEN, after};
 
 /// A container's place in its pod: init containers first, then its own, in the order of the spec, then ephemeral ones
 /// as they came.
@@ -59,15 +59,26 @@ pub enum Problem {
     CreateContainerError(String),
 }
 
+/// Whether a container that is held shows its problem, or that it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It always shows its problem.
+    Never,
+    /// It will show that it waits from then on.
+    From(Timestamp),
+    /// It shows that it waits.
+    Told,
+}
+
 /// A line of an event: its kind, reason and message.
 type Words = (Kind, &'static str, String);
 
 impl Problem {
-    /// The reason that the container's state shows, after so many tries.
-    pub(super) fn reason(&self, tries: u32) -> &'static str {
+    /// The reason that the container's state shows.
+    pub(super) fn reason(&self, wait: Wait) -> &'static str {
         match self {
             Self::InvalidImageName(_) => "InvalidImageName",
-            Self::ErrImagePull(_) if tries > 1 => "ImagePullBackOff",
+            Self::ErrImagePull(_) if wait == Wait::Told => "ImagePullBackOff",
             Self::ErrImagePull(_) => "ErrImagePull",
             Self::ErrImageNeverPull(_) => "ErrImageNeverPull",
             Self::InvalidImage(_) => "InvalidImage",
@@ -77,9 +88,11 @@ impl Problem {
     }
 
     /// The message that the container's state shows.
-    pub(super) fn message(&self, image: &str, tries: u32) -> String {
+    pub(super) fn message(&self, image: &str, wait: Wait) -> String {
         match self {
-            Self::ErrImagePull(m) if tries > 1 => format!("Back-off pulling image {image:?}: ErrImagePull: {m}"),
+            Self::ErrImagePull(m) if wait == Wait::Told => {
+                format!("Back-off pulling image {image:?}: ErrImagePull: {m}")
+            }
             Self::InvalidImageName(m)
             | Self::ErrImagePull(m)
             | Self::ErrImageNeverPull(m)
@@ -89,21 +102,17 @@ impl Problem {
         }
     }
 
-    /// What is said when it comes up, after so many tries before.
-    pub(super) fn words(&self, image: &str, tries: u32) -> Vec<Words> {
+    /// What is said when it comes up.
+    pub(super) fn words(&self, image: &str) -> Vec<Words> {
         let error = |reason: &str| (Kind::Warning, "Failed", format!("Error: {reason}"));
         match self {
             Self::InvalidImageName(m) => {
                 let inspect = format!("Failed to apply default image tag {image:?}: {m}");
                 vec![(Kind::Warning, "InspectFailed", inspect), error("InvalidImageName")]
             }
-            Self::ErrImagePull(m) if tries == 0 => {
+            Self::ErrImagePull(m) => {
                 let failed = format!("Failed to pull image {image:?}: {m}");
                 vec![(Kind::Warning, "Failed", failed), error("ErrImagePull")]
-            }
-            Self::ErrImagePull(_) => {
-                let waits = format!("Back-off pulling image {image:?}");
-                vec![(Kind::Normal, "BackOff", waits), error("ImagePullBackOff")]
             }
             Self::ErrImageNeverPull(m) => {
                 vec![(Kind::Warning, "ErrImageNeverPull", m.clone()), error("ErrImageNeverPull")]
@@ -111,6 +120,25 @@ impl Problem {
             Self::InvalidImage(m) | Self::CreateContainerConfigError(m) | Self::CreateContainerError(m) => {
                 vec![error(m)]
             }
+        }
+    }
+
+    /// What is said while it is waited for the next try.
+    fn words_of_waiting(&self, image: &str) -> Vec<Words> {
+        let waits = format!("Back-off pulling image {image:?}");
+        let error = "Error: ImagePullBackOff".to_owned();
+        vec![(Kind::Normal, "BackOff", waits), (Kind::Warning, "Failed", error)]
+    }
+
+    /// Whether, and when, it is told that the next try is waited for: the failure itself is shown first.
+    pub(super) fn wait_from(&self, now: Timestamp) -> Wait {
+        match self {
+            Self::ErrImagePull(_) => Wait::From(after(now, BACKOFF_TOLD_AFTER)),
+            Self::InvalidImageName(_)
+            | Self::ErrImageNeverPull(_)
+            | Self::InvalidImage(_)
+            | Self::CreateContainerConfigError(_)
+            | Self::CreateContainerError(_) => Wait::Never,
         }
     }
 
@@ -188,6 +216,7 @@ pub(super) enum State {
     Held {
         problem: Problem,
         until: Option<Timestamp>,
+        wait: Wait,
         tries: u32,
     },
     Running {
@@ -243,6 +272,7 @@ impl Container {
     /// When something is due without anything happening.
     pub(super) fn timer(&self) -> Option<Timestamp> {
         match &self.state {
+            State::Held { until, wait: Wait::From(from), .. } => Some(until.map_or(*from, |u| u.min(*from))),
             State::Held { until, .. } => *until,
             State::BackingOff { until } => Some(*until),
             State::Running { halt: Halt::Draining { kill_at }, .. } => Some(*kill_at),
@@ -269,6 +299,20 @@ impl Container {
         let run = Run(self.runs);
         self.state = State::Starting { run, tries };
         Some(run)
+    }
+
+    /// What is said now that a failed pull has been shown for a while, and the next one is waited for.
+    pub(super) fn words_of_waiting_if_due(&mut self, image: &str, now: Timestamp) -> Vec<Words> {
+        match &mut self.state {
+            State::Held { problem, wait, .. } => match *wait {
+                Wait::From(from) if from <= now => {
+                    *wait = Wait::Told;
+                    problem.words_of_waiting(image)
+                }
+                Wait::From(_) | Wait::Never | Wait::Told => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
     }
 
     /// The run to kill, if its time to drain is over.

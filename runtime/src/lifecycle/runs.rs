@@ -75,11 +75,12 @@ impl Lifecycle {
         let Some(c) = self.containers.get_mut(slot.0).filter(|c| c.is_starting(run)) else { return };
         let State::Starting { tries, .. } = c.state else { return };
         let image = self.plan.containers.get(slot.0).map(|p| p.image.as_str()).unwrap_or_default();
-        for (kind, reason, message) in problem.words(image, tries) {
+        for (kind, reason, message) in problem.words(image) {
             effects.push(Effect::Say { slot: Some(slot), kind, reason, message });
         }
         let until = problem.may_pass().then(|| after(now, backoff::of_holds(tries)));
-        c.state = State::Held { problem, until, tries: tries.saturating_add(1) };
+        let wait = problem.wait_from(now);
+        c.state = State::Held { problem, until, wait, tries: tries.saturating_add(1) };
     }
 
     pub(super) fn ended(&mut self, slot: Slot, run: Run, end: End, now: Timestamp, effects: &mut Vec<Effect>) {

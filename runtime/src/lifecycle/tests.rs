@@ -209,6 +209,7 @@ fn a_missing_image_waits_and_is_retried_at_once_when_it_arrives() {
             (0, Event::Tick),
             (0, Event::Prepared { ip: IP }),
             (0, failed(1)),
+            (5, Event::Tick),
             (10, Event::Tick),
             (10, failed(2)),
             (12, Event::Retry { slot: Slot(0) }),
@@ -218,8 +219,9 @@ fn a_missing_image_waits_and_is_retried_at_once_when_it_arrives() {
             0s Pending [ContainerCreating×0] → prepare
             0s Pending [ContainerCreating×0] → start 0.1
             0s Pending [ErrImagePull×0] → say Failed, say Failed
+            5s Pending [ImagePullBackOff×0] → say BackOff, say Failed
             10s Pending [ContainerCreating×0] → start 0.2
-            10s Pending [ImagePullBackOff×0] → say BackOff, say Failed
+            10s Pending [ErrImagePull×0] → say Failed, say Failed
             12s Pending [ContainerCreating×0] → start 0.3
             12s Running [running+×0] → 
         "#]],

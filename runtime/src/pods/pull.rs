@@ -34,10 +34,24 @@ enum Step {
     GiveUp(Problem),
 }
 
+/// Whether the pod may have an image that is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// It was pushed here, or given to one of the pod's credentials, or to anybody.
+    Granted,
+    /// Only the registry can tell.
+    Unknown,
+}
+
 /// What the policy makes of what the store has.
-fn decide(policy: Policy, name: &str, found: Result<Image, Missing>) -> Step {
+fn decide(policy: Policy, name: &str, found: Result<Image, Missing>, access: Access) -> Step {
     match (policy, found) {
         (Policy::Always, Ok(image)) if image.was_pulled => Step::Pull,
+        (Policy::IfNotPresent, Ok(_)) if access == Access::Unknown => Step::Pull,
+        (Policy::Never, Ok(_)) if access == Access::Unknown => Step::GiveUp(Problem::ErrImageNeverPull(format!(
+            "Container image {name:?} is present with pull policy of Never but does not have the proper credentials to \
+             access the image"
+        ))),
         (Policy::Always | Policy::IfNotPresent | Policy::Never, Ok(image)) => Step::Use(image),
         (Policy::Never, Err(Missing::NotFound { .. })) => Step::GiveUp(Problem::ErrImageNeverPull(format!(
             "Container image {name:?} is not present with pull policy of Never"
@@ -99,9 +113,19 @@ impl Order {
             // The API server fills it in; this is for one that does not.
             _ => Policy::IfNotPresent,
         };
-        match decide(policy, name, self.shared.images.find(reference)) {
+        let found = self.shared.images.find(reference);
+        let access = match &found {
+            Ok(image) if image.was_pulled && policy != Policy::Always => {
+                let credentials = self.keyring().await?.find(reference.repository());
+                let granted = self.shared.puller.was_granted(image, &credentials);
+                if granted { Access::Granted } else { Access::Unknown }
+            }
+            Ok(_) | Err(_) => Access::Granted,
+        };
+        match decide(policy, name, found, access) {
             Step::Use(image) => {
-                let message = format!("Container image {name:?} already present on machine");
+                let message =
+                    format!("Container image {name:?} already present on machine and can be accessed by the pod");
                 self.say(Kind::Normal, "Pulled", message);
                 Ok(image)
             }
@@ -179,7 +203,7 @@ mod tests {
     #[test]
     fn the_policy_decides_what_is_asked_of_a_registry() {
         let none = || Err(Missing::not_found(&"a:1".parse().unwrap()));
-        let of = |policy, found| match decide(policy, "a:1", found) {
+        let of = |policy, found, access| match decide(policy, "a:1", found, access) {
             Step::Use(_) => "use",
             Step::Pull => "pull",
             Step::GiveUp(Problem::ErrImageNeverPull(_)) => "never",
@@ -187,11 +211,12 @@ mod tests {
         };
         let all = |policy| {
             let broken = Err(Missing::NotWasm { name: "a".into(), why: "w".into() });
-            [of(policy, none()), of(policy, Ok(image(true))), of(policy, Ok(image(false))), of(policy, broken)]
+            let known = [none(), Ok(image(true)), Ok(image(false)), broken].map(|f| of(policy, f, Access::Granted));
+            (known, of(policy, Ok(image(true)), Access::Unknown))
         };
-        assert_eq!(all(Policy::Always), ["pull", "pull", "use", "invalid"]);
-        assert_eq!(all(Policy::IfNotPresent), ["pull", "use", "use", "invalid"]);
-        assert_eq!(all(Policy::Never), ["never", "use", "use", "invalid"]);
+        assert_eq!(all(Policy::Always), (["pull", "pull", "use", "invalid"], "pull"));
+        assert_eq!(all(Policy::IfNotPresent), (["pull", "use", "use", "invalid"], "pull"));
+        assert_eq!(all(Policy::Never), (["never", "use", "use", "invalid"], "never"));
     }
 
     #[test]

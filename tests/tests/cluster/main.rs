@@ -22,6 +22,7 @@ mod lifecycle;
 mod neighbours;
 mod network;
 mod probes;
+mod pull;
 mod refusals;
 mod toolbox;
 mod toolchains;

@@ -67,16 +67,23 @@ pub(super) async fn fetch(
 ) -> Result<(), DownloadError> {
     let mut left = Part::open(part).await?;
     let taken_over = left.size > 0;
-    match complete(session, digest, size, &mut left).await {
-        Ok(()) => left.finish(place).await,
-        // What an earlier attempt left may have been the fault.
-        Err(DownloadError::Refused(Refusal::Content { .. })) if taken_over => {
-            left.start_over().await?;
-            complete(session, digest, size, &mut left).await?;
-            left.finish(place).await
-        }
-        Err(error) => Err(error),
+    let mut outcome = complete(session, digest, size, &mut left).await;
+    // What an earlier attempt left may have been the fault.
+    if taken_over && is_wrong(&outcome) {
+        left.start_over().await?;
+        outcome = complete(session, digest, size, &mut left).await;
     }
+    if is_wrong(&outcome) {
+        // Nothing to go on with. If it cannot be removed now, it will be later.
+        let _ = tokio::fs::remove_file(part).await;
+    }
+    outcome?;
+    left.finish(place).await
+}
+
+/// Whether something came, and was not what was asked for.
+fn is_wrong(outcome: &Result<(), DownloadError>) -> bool {
+    matches!(outcome, Err(DownloadError::Refused(Refusal::Content { .. })))
 }
 
 /// Goes on until all is here and has the digest.
@@ -110,8 +117,8 @@ async fn complete(session: &mut Session, digest: &Digest, size: u64, part: &mut 
 async fn stream(session: &mut Session, digest: &Digest, size: u64, part: &mut Part) -> Result<Came, DownloadError> {
     let answer = match session.blob(digest, part.size).await {
         Ok(answer) => answer,
-        // A registry that was there a moment ago may be there again.
-        Err(Refusal::Unreachable { why, .. }) if part.size > 0 => return Ok(Came::Broke(why)),
+        // A registry that gave the manifest a moment ago may be there again.
+        Err(Refusal::Unreachable { why, .. }) => return Ok(Came::Broke(why)),
         Err(refusal) => return Err(refusal.into()),
     };
     let goes_on = answer.status() == StatusCode::PARTIAL_CONTENT && starts_at(answer.headers()) == Some(part.size);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 const CONFIG_JSON: &str = ".dockerconfigjson";
@@ -17,7 +17,8 @@ const CONFIG: &str = ".dockercfg";
 const DOCKER_HUB: &str = "index.docker.io";
 
 /// How one proves to a registry who one is.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Credential {
     /// A name and a password, given to the registry or to its token server.
     Basic {

@@ -58,9 +58,7 @@ fn status(life: &Lifecycle, plan: &ContainerPlan, c: &Container) -> ContainerSta
 fn state(life: &Lifecycle, plan: &ContainerPlan, c: &Container) -> ContainerState {
     match &c.state {
         State::Idle | State::Starting { .. } => not_yet(life),
-        State::Held { problem, tries, .. } => {
-            waiting(problem.reason(*tries), Some(problem.message(&plan.image, *tries)))
-        }
+        State::Held { problem, wait, .. } => waiting(problem.reason(*wait), Some(problem.message(&plan.image, *wait))),
         State::BackingOff { .. } if !c.is_backing_off() => not_yet(life),
         State::BackingOff { .. } => waiting(
             "CrashLoopBackOff",
