@@ -20,6 +20,7 @@ mod request;
 
 mod reviews;
 mod subresource;
+mod usage;
 mod verbs;
 
 mod answer;

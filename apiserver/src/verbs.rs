@@ -20,11 +20,15 @@ use crate::answer::{Answer, Refused};
 use crate::machine::Call;
 use crate::request::Verb;
 use crate::reviews;
+use crate::usage;
 
 /// Does what the request asks with the object or collection that it names.
 pub(crate) async fn perform(verb: Verb, call: &Call) -> Answer {
     if let Some(review) = reviews::of(&call.row) {
         return reviews::answer(call, review);
+    }
+    if let Some(of) = usage::of(&call.row) {
+        return usage::answer(verb, call, of).await;
     }
     match verb {
         Verb::Get => get::get(call).await,

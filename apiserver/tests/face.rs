@@ -37,6 +37,8 @@ mod slow;
 mod subresources;
 #[path = "face/tls.rs"]
 mod tls;
+#[path = "face/usage.rs"]
+mod usage;
 #[path = "face/watches.rs"]
 mod watches;
 #[path = "face/wire.rs"]

@@ -88,6 +88,14 @@ const ROLES: &[(&str, &[Row])] = &[
         &[On(READ, "core", "endpoints services pods namespaces nodes"), On(READ, "discovery.k8s.io", "endpointslices")],
     ),
     ("system:node", NODE),
+    (
+        "system:kubelet-api-admin",
+        &[
+            On(READ, "core", "nodes"),
+            On("proxy", "core", "nodes"),
+            On("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+        ],
+    ),
     ("coracle:image-pusher", &[Urls("*", "/v2 /v2/*")]),
     (
         "view",
@@ -100,6 +108,7 @@ const ROLES: &[(&str, &[Row])] = &[
             VIEW_AUTOSCALING,
             VIEW_NETWORKING,
             VIEW_SLICES,
+            VIEW_USAGE,
         ],
     ),
     ("edit", EDIT),
@@ -147,6 +156,8 @@ const VIEW_AUTOSCALING: Row = On(READ, "autoscaling", "horizontalpodautoscalers 
 const VIEW_BATCH: Row = On(READ, "batch", "cronjobs cronjobs/status jobs jobs/status");
 const VIEW_POLICY: Row = On(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status");
 const VIEW_NETWORKING: Row = On(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies");
+/// As metrics-server's own role adds it to these.
+const VIEW_USAGE: Row = On(READ, "metrics.k8s.io", "nodes pods");
 
 const EDIT_SECRETS: Row = On(READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy");
 const EDIT_IMPERSONATE: Row = On("impersonate", "core", "serviceaccounts");
@@ -191,6 +202,7 @@ const EDIT: &[Row] = &[
     VIEW_AUTOSCALING,
     VIEW_NETWORKING,
     VIEW_SLICES,
+    VIEW_USAGE,
 ];
 
 const ADMIN: &[Row] = &[
@@ -215,6 +227,7 @@ const ADMIN: &[Row] = &[
     VIEW_AUTOSCALING,
     VIEW_NETWORKING,
     VIEW_SLICES,
+    VIEW_USAGE,
 ];
 
 /// A role, and the users and groups that have it everywhere.

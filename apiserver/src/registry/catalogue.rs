@@ -132,7 +132,9 @@ mod tests {
             authorization.k8s.io/v1 localsubjectaccessreviews
             authorization.k8s.io/v1 selfsubjectaccessreviews
             authorization.k8s.io/v1 selfsubjectrulesreviews
-            authorization.k8s.io/v1 subjectaccessreviews"#]]
+            authorization.k8s.io/v1 subjectaccessreviews
+            metrics.k8s.io/v1beta1 nodes
+            metrics.k8s.io/v1beta1 pods"#]]
         .assert_eq(&names.join("\n"));
         assert!(registry.get("apps", "v1", "deployments").is_some_and(|r| r.kind == "Deployment"));
         assert!(registry.by_kind("", "v1", "Pod").is_some_and(|r| r.plural == "pods"));

@@ -36,6 +36,7 @@ pub(super) mod service;
 mod service_account;
 mod stateful_set;
 mod storage;
+mod usage;
 mod workload;
 
 use std::sync::Arc;
@@ -92,7 +93,7 @@ pub(super) fn rows() -> Vec<Arc<Row>> {
         storage::class::row(),
         storage::attachment::row(),
     ];
-    rows.into_iter().chain(review::rows()).map(Arc::new).collect()
+    rows.into_iter().chain(review::rows()).chain(usage::rows()).map(Arc::new).collect()
 }
 
 #[cfg(test)]

@@ -13,9 +13,25 @@ use tempfile::TempDir;
 /// A kubelet that answers each request with its own path, and a registry that answers with its name.
 struct Echo(&'static str);
 
+/// What the kubelet answers who asks what is used.
+const USAGE: &str = r#"{
+    "node": {"metadata": {"name": "n1"}, "timestamp": "2026-01-01T00:00:00Z", "window": "15s",
+        "usage": {"cpu": "250m", "memory": "1Gi"}},
+    "pods": [
+        {"metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+            "timestamp": "2026-01-01T00:00:00Z", "window": "15s", "containers": [
+                {"name": "c", "usage": {"cpu": "1500u", "memory": "64Ki"}},
+                {"name": "d", "usage": {"cpu": "2u", "memory": "1Mi"}}]},
+        {"metadata": {"name": "job", "namespace": "default"},
+            "timestamp": "2026-01-01T00:00:00Z", "window": "1s", "containers": [
+                {"name": "c", "usage": {"cpu": "0", "memory": "0"}}]}]}"#;
+
 #[async_trait]
 impl HttpService for Echo {
     async fn serve(&self, request: HttpRequest) -> HttpResponse {
+        if request.uri().path() == "/stats/usage" {
+            return HttpResponse::new(body_of(USAGE));
+        }
         HttpResponse::new(body_of(format!("{} {}", self.0, request.uri())))
     }
 }
