@@ -18,6 +18,7 @@ pub mod volumes;
 
 pub mod logs;
 
+mod evictions;
 mod kubelet;
 mod node;
 mod query;
@@ -34,6 +35,7 @@ use coracle_api::meet::{HttpService, PodNetwork, Resolver};
 use coracle_api::names::NodeName;
 use coracle_wasm::{Wasm, WasmError};
 use kube::Client;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -160,6 +162,7 @@ impl Node {
             std::fs::remove_dir_all(&pods_dir).map_err(fault)?;
         }
         std::fs::create_dir_all(&pods_dir).map_err(fault)?;
+        volumes::clear_memory(&pods_dir).map_err(fault)?;
         let wasm = coracle_wasm::Config::new(config.data_dir.join("compiled"));
         let wasm = Wasm::new(coracle_wasm::Config { compiler: config.compiler, ..wasm })?;
         let instances = u64::try_from(wasm.instances_max()).unwrap_or(u64::MAX);
@@ -209,6 +212,7 @@ impl Node {
             images: parts.images,
             speaker,
             collector,
+            pressure: watch::Sender::default(),
         };
         Ok(Self { shared: Arc::new(shared), keeper, config: told, events: Box::pin(events) })
     }
@@ -231,9 +235,14 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(events);
         tasks.spawn(async move { sources.run().await });
+        tasks.spawn(evictions::run(Arc::clone(&shared), keeper.pressure.subscribe(), stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         pods::run(Arc::clone(&shared), stop).await;
         shared.wasm.shutdown();
+        // What pods had in memory would stay there for nobody: they begin with empty directories.
+        if let Err(error) = volumes::clear_memory(&shared.pods_dir) {
+            tracing::warn!(%error, "cannot delete the volumes in memory");
+        }
         drop(shared);
         // Events that are still queued are worth a moment, and no more.
         let last = async { while tasks.join_next().await.is_some() {} };

@@ -24,14 +24,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::images::ImageStore;
 use crate::speak::Speaker;
 
 pub(crate) use garbage::Collector;
-pub(crate) use machine::Machine;
 pub use machine::MachineError;
+pub(crate) use machine::{Health, Machine, Room, room};
 
 /// How long to wait before trying again to register or to write the status.
 const RETRY: Duration = Duration::from_secs(1);
@@ -50,6 +51,8 @@ pub(crate) struct Keeper {
     pub(crate) images: Arc<ImageStore>,
     pub(crate) speaker: Speaker,
     pub(crate) collector: Collector,
+    /// Told when the machine becomes short of something, and when it no longer is.
+    pub(crate) pressure: watch::Sender<Health>,
 }
 
 impl Keeper {
@@ -138,7 +141,8 @@ impl Keeper {
     }
 
     fn status(&self, before: Option<&NodeStatus>) -> NodeStatus {
-        let health = machine::health(&self.data_dir);
+        let health = machine::health(&machine::room(&self.data_dir));
+        self.pressure.send_if_modified(|known| std::mem::replace(known, health) != health);
         let facts = status::Facts {
             machine: &self.machine,
             version: &self.version,

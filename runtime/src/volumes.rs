@@ -3,6 +3,7 @@
 //! Everything is under `pods/<uid>` of the data directory and goes with the pod. A guest never writes where the node
 //! writes or follows links: a filled volume is read-only to guests, and a root directory is made anew for each run.
 
+mod memory;
 mod mounts;
 mod payload;
 mod tree;
@@ -15,6 +16,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use crate::downward::{Facts, NoSuchField};
 use crate::sources::{Fetched, Source};
 
+pub use memory::{is_in_memory, memory_limit};
 pub use mounts::{MountError, prepare_root};
 
 /// Why a pod's volumes cannot be made.
@@ -68,19 +70,35 @@ pub enum VolumeError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodDir {
     root: PathBuf,
+    /// Where its volumes in memory are, if it has any.
+    memory: PathBuf,
+}
+
+/// Deletes what a former process left in memory of the pods under `pods`.
+///
+/// # Errors
+/// An I/O error, but not if there was nothing.
+pub fn clear_memory(pods: &Path) -> std::io::Result<()> {
+    remove(&memory::place(pods))
 }
 
 impl PodDir {
     /// The directories of the pod with this uid, under `pods`.
     #[must_use]
     pub fn new(pods: &Path, uid: &str) -> Self {
-        Self { root: pods.join(uid) }
+        Self { root: pods.join(uid), memory: memory::place(pods).join(uid) }
     }
 
     /// Where a volume is.
     #[must_use]
     pub fn volume(&self, name: &str) -> PathBuf {
         self.root.join("volumes").join(name)
+    }
+
+    /// Where a volume in memory is; its usual place is a link to it.
+    #[must_use]
+    pub fn memory_volume(&self, name: &str) -> PathBuf {
+        self.memory.join(name)
     }
 
     /// The `/` of a container.
@@ -94,10 +112,15 @@ impl PodDir {
     /// # Errors
     /// An I/O error, but not if there was nothing.
     pub fn remove(&self) -> std::io::Result<()> {
-        match std::fs::remove_dir_all(&self.root) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove(&self.memory)?;
+        remove(&self.root)
+    }
+}
+
+fn remove(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -144,6 +167,9 @@ pub fn set_up(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<(), 
         let path = dir.volume(&volume.name);
         let write = |source| VolumeError::Write { volume: volume.name.clone(), source };
         match sort(volume) {
+            Sort::EmptyDir if is_in_memory(volume) => {
+                memory::make(&path, &dir.memory_volume(&volume.name)).map_err(write)?;
+            }
             Sort::EmptyDir => std::fs::create_dir_all(&path).map_err(write)?,
             Sort::Filled => {
                 let payload = payload::payload(volume, facts, fetched)?;

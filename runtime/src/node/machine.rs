@@ -77,20 +77,55 @@ impl Machine {
 }
 
 /// How the machine is at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Health {
     pub(crate) short_of_memory: bool,
     pub(crate) short_of_disk: bool,
 }
 
-/// Asks the system; what it does not tell counts as well.
-pub(crate) fn health(data_dir: &Path) -> Health {
-    let available = text_in("/proc/meminfo").and_then(|t| available_memory(&t));
-    let free = rustix::fs::statvfs(data_dir).ok().map(|d| d.f_bavail.saturating_mul(d.f_frsize));
-    Health {
-        short_of_memory: available.is_some_and(|a| a < MEMORY_RESERVED),
-        short_of_disk: free.is_some_and(|f| f < DISK_FREE_MIN),
+impl Health {
+    /// Whether it is short of anything.
+    pub(crate) fn is_short(self) -> bool {
+        self.short_of_memory || self.short_of_disk
     }
+}
+
+/// What is left of the machine, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) memory: Left,
+    pub(crate) disk: Left,
+}
+
+/// What is left of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The node is short if less is left.
+    pub(crate) least: u64,
+    /// What is left; nothing known counts as enough.
+    pub(crate) available: Option<u64>,
+}
+
+impl Left {
+    /// What is left, if that is too little.
+    pub(crate) fn shortage(self) -> Option<u64> {
+        self.available.filter(|available| *available < self.least)
+    }
+}
+
+/// Asks the system what is left.
+pub(crate) fn room(data_dir: &Path) -> Room {
+    let memory = text_in("/proc/meminfo").and_then(|t| available_memory(&t));
+    let disk = rustix::fs::statvfs(data_dir).ok().map(|d| d.f_bavail.saturating_mul(d.f_frsize));
+    Room {
+        memory: Left { least: MEMORY_RESERVED, available: memory },
+        disk: Left { least: DISK_FREE_MIN, available: disk },
+    }
+}
+
+/// How the machine is with so much left.
+pub(crate) fn health(room: &Room) -> Health {
+    Health { short_of_memory: room.memory.shortage().is_some(), short_of_disk: room.disk.shortage().is_some() }
 }
 
 fn pods_with_files(files: u64) -> u64 {

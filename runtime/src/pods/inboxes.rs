@@ -23,7 +23,6 @@ impl Inboxes {
     }
 
     /// Tells the pod's worker; whether there was one to be told.
-    #[allow(dead_code, reason = "told by those who watch what pods use, who come next")]
     pub(crate) async fn tell(&self, uid: &str, event: Event) -> bool {
         let inbox = self.0.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned();
         match inbox {

@@ -64,7 +64,6 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
 
 fn about_container(container: &Container) -> Vec<&'static str> {
     let security = container.security_context.as_ref();
-    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
     set(&[
         ("securityContext.privileged", security.is_some_and(|s| on(s.privileged))),
         ("capabilities", security.is_some_and(|s| s.capabilities.as_ref().is_some_and(|c| c.add.is_some()))),
@@ -82,21 +81,15 @@ fn about_container(container: &Container) -> Vec<&'static str> {
         ("stdin", on(container.stdin)),
         ("tty", on(container.tty)),
         ("hostPort", container.ports.iter().flatten().any(|p| p.host_port.is_some_and(|port| port > 0))),
-        ("the ephemeral-storage limit", limits.is_some_and(|l| l.contains_key("ephemeral-storage"))),
     ])
 }
 
 fn about_volume(volume: &Volume) -> Vec<&'static str> {
-    let empty_dir = volume.empty_dir.as_ref();
     let sources = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
     let mut tokens = sources.filter(|s| {
         s.service_account_token.is_some() || s.cluster_trust_bundle.is_some() || s.pod_certificate.is_some()
     });
-    set(&[
-        ("sizeLimit", empty_dir.is_some_and(|e| e.size_limit.is_some())),
-        ("medium Memory", empty_dir.is_some_and(|e| e.medium.as_deref() == Some("Memory"))),
-        ("tokens and certificates", tokens.next().is_some()),
-    ])
+    set(&[("tokens and certificates", tokens.next().is_some())])
 }
 
 #[cfg(test)]
@@ -127,7 +120,6 @@ mod tests {
             "name": "a", "image": "a:1", "tty": true, "terminationMessagePath": "/words",
             "securityContext": {"procMount": "Unmasked", "seLinuxOptions": {}, "windowsOptions": {}},
             "ports": [{"containerPort": 80, "hostPort": 80}],
-            "resources": {"limits": {"ephemeral-storage": "1Mi"}},
             "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"sleep": {"seconds": 1}}},
         });
         let spec = json!({
@@ -145,9 +137,7 @@ mod tests {
                 windowsOptions of container a
                 lifecycle.stopSignal of container a
                 tty of container a
-                hostPort of container a
-                the ephemeral-storage limit of container a
-                sizeLimit of volume v"]],
+                hostPort of container a"]],
         );
     }
 }

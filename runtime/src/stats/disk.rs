@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::directory::{DiskUsage, measure};
 use super::summary::{Disk, FileSystem, PodDisk};
 use crate::logs::{Logs, Place};
-use crate::volumes::PodDir;
+use crate::volumes::{PodDir, is_in_memory};
 
 /// Where pods keep their things.
 #[derive(Debug, Clone)]
@@ -49,12 +49,16 @@ impl Places {
         let by_container = |of: &dyn Fn(&str) -> DiskUsage| -> BTreeMap<String, DiskUsage> {
             containers().map(|c| (c.name.clone(), of(&c.name))).collect()
         };
-        let volumes = spec.volumes.iter().flatten();
+        let volumes = || spec.volumes.iter().flatten();
+        let volume = |v: &Volume| {
+            let path = if is_in_memory(v) { dir.memory_volume(&v.name) } else { dir.volume(&v.name) };
+            (v.name.clone(), measure(&path))
+        };
         PodDisk {
             roots: by_container(&|name| measure(&dir.container_root(name))),
             logs: by_container(&log),
-            volumes: volumes.map(|v| (v.name.clone(), measure(&dir.volume(&v.name)))).collect(),
-            in_memory: Vec::new(),
+            volumes: volumes().map(volume).collect(),
+            in_memory: volumes().filter(|v| is_in_memory(v)).map(|v| v.name.clone()).collect(),
         }
     }
 }

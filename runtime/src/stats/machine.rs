@@ -66,7 +66,7 @@ impl MachineReading {
             process_cpu: Duration::new(seconds, nanos),
             process_rss: kibibytes(&text("/proc/self/status"), "VmRSS:"),
             memory: memory(&text("/proc/meminfo")),
-            interfaces: interfaces(&text("/proc/net/dev")),
+            interfaces: interfaces(&text("/proc/net/dev"), &text("/proc/net/route")),
             booted: booted(&stat),
         }
     }
@@ -100,8 +100,8 @@ fn kibibytes(text: &str, name: &str) -> u64 {
     line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0).saturating_mul(1024)
 }
 
-/// All interfaces but the loopback.
-fn interfaces(dev: &str) -> Vec<Interface> {
+/// All interfaces but the loopback; that of the default route first.
+fn interfaces(dev: &str, route: &str) -> Vec<Interface> {
     let parse = |line: &str| {
         let (name, counters) = line.split_once(':')?;
         let counters: Vec<u64> = counters.split_whitespace().map(|n| n.parse().unwrap_or(0)).collect();
@@ -109,7 +109,15 @@ fn interfaces(dev: &str) -> Vec<Interface> {
         let name = name.trim().to_owned();
         Some(Interface { name, rx_bytes: at(0), rx_errors: at(2), tx_bytes: at(8), tx_errors: at(10) })
     };
-    dev.lines().filter_map(parse).filter(|i| i.name != "lo").collect()
+    let to_all = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let name = fields.next()?;
+        (fields.next() == Some("00000000")).then(|| name.to_owned())
+    };
+    let default = route.lines().find_map(to_all);
+    let mut all: Vec<Interface> = dev.lines().filter_map(parse).filter(|i| i.name != "lo").collect();
+    all.sort_by_key(|i| Some(&i.name) != default.as_ref());
+    all
 }
 
 #[cfg(test)]
@@ -125,9 +133,11 @@ mod tests {
         let kib = |n: u64| n * 1024;
         let expected = Memory { usage: kib(700), working_set: kib(500), rss: kib(90), available: kib(500) };
         assert_eq!(memory(meminfo), expected);
-        let dev = "Inter-|   Receive\n face |bytes\n    lo: 1 2 0 0 0 0 0 0 1 2 0 0 0 0 0 0\n  eth0: 10 1 3 0 0 0 0 0 20 1 4 0 0 0 0 0\n";
+        let dev = "Inter-|   Receive\n face |bytes\n    lo: 1 2 0 0 0 0 0 0 1 2 0 0 0 0 0 0\n  ifb0: 0 0 0\n  eth0: 10 1 3 0 0 0 0 0 20 1 4 0 0 0 0 0\n";
         let eth0 = Interface { name: "eth0".into(), rx_bytes: 10, rx_errors: 3, tx_bytes: 20, tx_errors: 4 };
-        assert_eq!(interfaces(dev), [eth0]);
+        let route = "Iface\tDestination\tGateway\neth0\t0000A8C0\t0\neth0\t00000000\t0100A8C0\n";
+        assert_eq!(interfaces(dev, route), [eth0.clone(), Interface::named("ifb0")]);
+        assert_eq!(interfaces(dev, "").first().map(|i| i.name.as_str()), Some("ifb0"));
     }
 
     #[test]

@@ -51,8 +51,13 @@ pub(crate) fn usage(figures: &Figures, node: &str, wanted: impl Fn(&str, &str) -
 
 fn amounts(nanocores: u64, memory: u64) -> BTreeMap<&'static str, String> {
     const CPU: [(&str, u64); 3] = [("u", 1000), ("m", 1000), ("", 1000)];
-    const MEMORY: [(&str, u64); 5] = [("Ki", 1024), ("Mi", 1024), ("Gi", 1024), ("Ti", 1024), ("Pi", 1024)];
-    BTreeMap::from([("cpu", quantity(nanocores, "n", &CPU)), ("memory", quantity(memory, "", &MEMORY))])
+    BTreeMap::from([("cpu", quantity(nanocores, "n", &CPU)), ("memory", bytes_text(memory))])
+}
+
+/// Bytes as a quantity in its canonical binary form: `64Ki`.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const SUFFIXES: [(&str, u64); 5] = [("Ki", 1024), ("Mi", 1024), ("Gi", 1024), ("Ti", 1024), ("Pi", 1024)];
+    quantity(bytes, "", &SUFFIXES)
 }
 
 /// A quantity in its canonical form: with the largest suffix that leaves no fraction.

@@ -91,3 +91,20 @@ fn a_container_sees_its_mounts_outer_ones_first() {
     prepare_root(&dir, &pod, container).unwrap();
     assert!(!dir.container_root("c").join("left").exists());
 }
+
+#[test]
+fn a_directory_in_memory_is_outside_of_the_disk_and_goes_with_its_pod() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = PodDir::new(temp.path(), "u");
+    let volume = json!({"name": "v", "emptyDir": {"medium": "Memory"}});
+    let pod = pod(json!({"containers": [], "volumes": [volume]}));
+    set_up(&dir, &facts(&pod), &Fetched::default()).unwrap();
+    set_up(&dir, &facts(&pod), &Fetched::default()).unwrap();
+    std::fs::write(dir.volume("v").join("f"), "x").unwrap();
+    let kept = dir.memory_volume("v");
+    assert!(kept.starts_with("/dev/shm") && kept.join("f").exists());
+    dir.remove().unwrap();
+    assert!(!kept.exists());
+    clear_memory(temp.path()).unwrap();
+    assert!(!kept.parent().unwrap().parent().unwrap().exists());
+}

@@ -12,6 +12,7 @@
 mod access;
 mod clients;
 mod durability;
+mod evictions;
 mod guests;
 mod hooks;
 mod http;
@@ -19,6 +20,7 @@ mod images;
 mod kube_rs;
 mod kubectl;
 mod lifecycle;
+mod metrics;
 mod neighbours;
 mod network;
 mod probes;
