@@ -17,7 +17,7 @@ fn neighbours_that_ask_for_too_much_of_the_host_end_and_harm_nobody() {
         ("stack", "call stack exhausted"),
         ("random", "exceeds limit"),
         ("timers", "no free keys"),
-        ("fields", "no free keys"),
+        ("fields", "total size of fields exceeds limit"),
         ("panic", "unreachable"),
     ] {
         let end = cluster.terminated(&format!("burn-{kind}"));
