@@ -48,6 +48,12 @@ pub enum LayoutError {
         #[source]
         source: std::io::Error,
     },
+    /// A blob went away while its image was on its way.
+    #[error("{digest} was removed while an image that needs it was on its way; push or pull the image again")]
+    Incomplete {
+        /// The blob.
+        digest: Digest,
+    },
     /// `index.json` is not what we wrote.
     #[error("{path:?} is not an OCI image index; move it away, and push the images again")]
     Index {
@@ -167,16 +173,26 @@ impl Layout {
         Ok(Removed { entries: gone, bytes: self.sweep() })
     }
 
-    /// Takes away a name, or by digest every name of the repository that has it.
+    /// Takes away a name, or by digest every name of the repository that has it. An index takes its manifests along,
+    /// unless they have a tag of their own or belong to another index.
     pub(super) fn remove(&mut self, wanted: &Reference) -> Result<Removed, LayoutError> {
-        self.remove_all(|entry| match (&entry.reference, wanted.pick()) {
+        let is_meant = |entry: &Entry| match (&entry.reference, wanted.pick()) {
             (Some(own), Pick::Tag(_)) => own.is_same(wanted),
             (None, Pick::Tag(_)) => false,
             (own, Pick::Digest(digest)) => {
                 let same_repository = own.as_ref().is_none_or(|r| r.repository() == wanted.repository());
                 same_repository && entry.digest == *digest
             }
-        })
+        };
+        let (meant, others): (Vec<&Entry>, Vec<&Entry>) = self.entries.iter().partition(|e| is_meant(e));
+        let listed =
+            |entries: Vec<&Entry>| entries.into_iter().flat_map(|e| e.manifests.clone()).collect::<BTreeSet<_>>();
+        let (parts, needed) = (listed(meant), listed(others));
+        let is_part = |entry: &Entry| {
+            let tagged = entry.reference.as_ref().is_some_and(|r| matches!(r.pick(), Pick::Tag(_)));
+            !tagged && parts.contains(&entry.digest) && !needed.contains(&entry.digest)
+        };
+        self.remove_all(|entry| is_meant(entry) || is_part(entry))
     }
 
     /// Takes away every entry for which `goes` holds, and the blobs that nothing refers to any more.
@@ -301,7 +317,9 @@ impl Layout {
             .collect();
         let Ok(files) = std::fs::read_dir(&self.blobs) else { return 0 };
         let mut freed: u64 = 0;
-        for file in files.flatten().filter(|f| f.file_name().to_str().is_none_or(|name| !keep.contains(name))) {
+        // What is being written has the name that it will have, and an ending.
+        let is_kept = |name: &str| keep.contains(name.split('.').next().unwrap_or(name));
+        for file in files.flatten().filter(|f| f.file_name().to_str().is_none_or(|name| !is_kept(name))) {
             let size = file.metadata().map_or(0, |m| m.len());
             match std::fs::remove_file(file.path()) {
                 Ok(()) => freed = freed.saturating_add(size),

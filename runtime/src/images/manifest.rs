@@ -115,9 +115,14 @@ impl Manifest {
         &self.manifests
     }
 
+    /// The blobs that it refers to: its config and its layers.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers)
+    }
+
     /// Everything that it refers to.
     pub(super) fn references(&self) -> impl Iterator<Item = &Descriptor> {
-        self.config.iter().chain(&self.layers).chain(&self.manifests)
+        self.blobs().chain(&self.manifests)
     }
 
     /// The WebAssembly in it, or what was found in its place.

@@ -77,7 +77,7 @@ async fn put<W: Write>(registry: &Registry, image: &Listed, writer: &mut Writer<
     let manifest: Manifest = serde_json::from_slice(&bytes).context("the manifest is not understood")?;
     for part in &manifest.manifests {
         // An index is one level deep.
-        let bytes = registry.manifest(image.repository(), part.digest.as_str()).await?;
+        let Some(bytes) = registry.part(image.repository(), part.digest.as_str()).await? else { continue };
         let manifest: Manifest = serde_json::from_slice(&bytes).context("the manifest is not understood")?;
         put_blobs(registry, image, &manifest, writer).await?;
         put_once(writer, &part.digest, &bytes)?;

@@ -88,11 +88,15 @@ fn plan(layout: &Layout, name: Option<&Reference>) -> anyhow::Result<Plan> {
 /// A manifest whose blobs, and parts if it is an index, were added to the plan.
 fn take(layout: &Layout, image: &Descriptor, plan: &mut Plan) -> anyhow::Result<Manifest> {
     let (content, bytes) = layout.manifest(&image.digest)?;
-    for part in &content.manifests {
-        // An index is one level deep: what an index in an index lists is no image of ours.
+    for part in content.manifests.iter().filter(|part| layout.has_blob(&part.digest)) {
+        // What nobody fetched, for other platforms, may be missing. An index is one level deep: what an index in an
+        // index lists is no image of ours.
         let (content, bytes) = layout.manifest(&part.digest)?;
         plan.blobs.extend(content.blobs().map(|blob| blob.digest.clone()));
         plan.parts.push(Manifest { media_type: part.media_type.clone(), digest: part.digest.clone(), bytes });
+    }
+    if !content.manifests.is_empty() && !content.manifests.iter().any(|part| layout.has_blob(&part.digest)) {
+        bail!("it is not whole: of the images that {} lists, none is there", image.digest);
     }
     plan.blobs.extend(content.blobs().map(|blob| blob.digest.clone()));
     let media_type = content.media_type.unwrap_or_else(|| image.media_type.clone());

@@ -88,7 +88,7 @@ async fn layer(registry: &Registry, image: &Listed, manifest: &Value) -> anyhow:
     let parts = manifest.get("manifests").and_then(Value::as_array);
     for part in parts.into_iter().flatten() {
         let Some(digest) = part.get("digest").and_then(Value::as_str) else { continue };
-        let bytes = registry.manifest(image.repository(), digest).await?;
+        let Some(bytes) = registry.part(image.repository(), digest).await? else { continue };
         let part: Value = serde_json::from_slice(&bytes).context("the manifest is not understood")?;
         if let Some(layer) = own_layer(&part) {
             return Ok(Some(layer));

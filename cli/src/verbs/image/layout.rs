@@ -144,6 +144,11 @@ impl Layout {
         self.checked(digest, IMAGE_LAYER_BYTES_MAX as u64)
     }
 
+    /// Whether there is a blob of this digest; whether it is what it claims to be is told when it is read.
+    pub(super) fn has_blob(&self, digest: &Digest) -> bool {
+        self.has(&blob_path(digest))
+    }
+
     fn checked(&self, digest: &Digest, most: u64) -> anyhow::Result<Vec<u8>> {
         let Some(bytes) = self.read(&blob_path(digest), most)? else {
             bail!("it is not whole: {digest} is missing");

@@ -209,6 +209,13 @@ impl Registry {
         Ok(self.expect(request, &[StatusCode::OK]).await?.1)
     }
 
+    /// A manifest that an index lists; of the platforms that nobody fetched there is none.
+    pub(super) async fn part(&self, repository: &str, digest: &str) -> anyhow::Result<Option<Bytes>> {
+        let request = Request::get(format!("/v2/{repository}/manifests/{digest}")).body(Body::empty())?;
+        let (head, body) = self.expect(request, &[StatusCode::OK, StatusCode::NOT_FOUND]).await?;
+        Ok((head.status() == StatusCode::OK).then_some(body))
+    }
+
     /// A blob, checked to be what it claims to be.
     pub(super) async fn blob(&self, repository: &str, digest: &str) -> anyhow::Result<Bytes> {
         let request = Request::get(format!("/v2/{repository}/blobs/{digest}")).body(Body::empty())?;

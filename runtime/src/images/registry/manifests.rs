@@ -1,7 +1,7 @@
 //! Manifests in the registry: read, put and deleted, by tag or by digest.
 //!
-//! Invariant: a manifest is accepted only when all that it refers to is here; only its subject may be missing, as the
-//! specification has it.
+//! Invariant: a manifest is accepted only when its blobs are here. Its subject may be missing, as the specification has
+//! it, and of an index the manifests of other platforms.
 
 use bytes::{Bytes, BytesMut};
 use coracle_api::clock;
@@ -23,7 +23,14 @@ impl ImageStore {
     pub(super) async fn get_manifest(&self, reference: &Reference, method: &Method) -> Result<HttpResponse, Refusal> {
         let (digest, media_type) =
             self.manifest_of(reference).ok_or_else(|| Refusal::ManifestUnknown(reference.familiar()))?;
-        let bytes = tokio::fs::read(self.blob_path(&digest)).await.map_err(Refusal::Io)?;
+        let bytes = match tokio::fs::read(self.blob_path(&digest)).await {
+            Ok(bytes) => bytes,
+            // A manifest of an index, for another platform.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Refusal::ManifestUnknown(reference.familiar()));
+            }
+            Err(error) => return Err(Refusal::Io(error)),
+        };
         let media_type = media_type
             .or_else(|| Manifest::parse(&bytes).ok().map(|m| m.media_type(None).to_owned()))
             .unwrap_or_default();
@@ -57,9 +64,11 @@ impl ImageStore {
         {
             return Err(Refusal::DigestInvalid(format!("the manifest has the digest {digest}")));
         }
-        let missing =
-            |d: &&Descriptor| Digest::new(&*d.digest).map_or(true, |digest| !self.blob_path(&digest).exists());
-        if let Some(blob) = manifest.references().find(missing) {
+        let is_here = |d: &Descriptor| Digest::new(&*d.digest).is_ok_and(|digest| self.blob_path(&digest).exists());
+        // Of an index, one manifest is enough: nobody needs those of other platforms.
+        let parts = manifest.manifests();
+        let missing = manifest.blobs().find(|blob| !is_here(blob));
+        if let Some(blob) = missing.or_else(|| parts.first().filter(|_| !parts.iter().any(is_here))) {
             return Err(Refusal::ManifestBlobUnknown(blob.digest.clone()));
         }
         let subject = manifest.subject().map(|s| s.digest.clone());

@@ -84,17 +84,27 @@ async fn an_index_brings_its_manifests_and_takes_them_along() {
     let store = ImageStore::open(dir.path()).unwrap();
     let digest = sha256(manifest(b"x").as_bytes());
     push(&store, "a", &digest, b"x").await;
+    let elsewhere = sha256(b"for another platform");
     let index = format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
+        {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{elsewhere}","size":1}},
         {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{}}}]}}"#,
         manifest(b"x").len()
     );
+    let empty = index.replace(&digest, &elsewhere);
+    let refused = text(send(&store, Method::PUT, "/v2/a/manifests/2", empty).await).await;
+    assert!(refused.contains("MANIFEST_BLOB_UNKNOWN"), "{refused}");
     assert_eq!(send(&store, Method::PUT, "/v2/a/manifests/1", index).await.status(), StatusCode::CREATED);
     let names: Vec<String> = store.list().into_iter().map(|i| i.reference.unwrap().familiar()).collect();
     assert_eq!(names, ["a:1"]);
     assert!(store.find(&"a:1".parse().unwrap()).is_ok());
+    let missing = send(&store, Method::GET, &format!("/v2/a/manifests/{elsewhere}"), "").await;
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
     let part = send(&store, Method::GET, &format!("/v2/a/manifests/{digest}"), "").await;
     assert_eq!(header_of(&part, "content-type"), "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(send(&store, Method::DELETE, "/v2/a/manifests/1", "").await.status(), StatusCode::ACCEPTED);
+    assert!(store.list().is_empty());
+    assert_eq!(std::fs::read_dir(dir.path().join("blobs/sha256")).unwrap().count(), 0);
 }
 
 #[tokio::test]

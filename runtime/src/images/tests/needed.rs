@@ -94,3 +94,19 @@ async fn nothing_goes_before_the_node_has_told_its_pods() {
     store.pods_are_told();
     assert!(store.collect(&digests).unwrap() > 0);
 }
+
+#[tokio::test]
+async fn an_image_whose_layer_was_swept_away_meanwhile_gets_no_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    push(&store, "a", "1", b"layer").await;
+    std::fs::remove_file(dir.path().join("blobs/sha256").join(sha256(b"layer").trim_start_matches("sha256:"))).unwrap();
+    let bytes = manifest(b"layer").into_bytes();
+    let digest = Digest::new(sha256(&bytes)).unwrap();
+    let (reference, now): (Reference, _) = ("b:1".parse().unwrap(), clock::now());
+    let (origin, media_type) = (Origin::Pulled, None);
+    let placed =
+        store.place(Arrival { reference: &reference, digest: &digest, bytes: &bytes, media_type, origin, now });
+    assert!(matches!(placed, Err(LayoutError::Incomplete { .. })), "{placed:?}");
+    assert!(store.find(&reference).is_err());
+}
