@@ -124,6 +124,12 @@ impl Api {
     /// Pushes an image whose one layer is these bytes, whatever they are: what any OCI client can do.
     #[track_caller]
     pub fn push_layer(&self, repository: &str, tag: &str, layer: &[u8]) {
+        self.push_layer_as(repository, tag, "application/wasm", layer);
+    }
+
+    /// The same with a layer that is said to be something else.
+    #[track_caller]
+    pub fn push_layer_as(&self, repository: &str, tag: &str, media_type: &str, layer: &[u8]) {
         let config = b"{\"architecture\":\"wasm\",\"os\":\"wasip2\"}";
         for blob in [layer, config] {
             self.push_blob(repository, blob);
@@ -131,7 +137,7 @@ impl Api {
         let part =
             |media: &str, bytes: &[u8]| json!({"mediaType": media, "digest": digest(bytes), "size": bytes.len()});
         let config = part("application/vnd.wasm.config.v0+json", config);
-        let layers = [part("application/wasm", layer)];
+        let layers = [part(media_type, layer)];
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         let path = format!("/v2/{repository}/manifests/{tag}");
         let sent = self.send(request(&Method::PUT, &path, MANIFEST, manifest.to_string().into()));

@@ -17,8 +17,10 @@ use std::time::{Duration, SystemTime};
 use coracle_api::clock;
 use coracle_api::names::Digest;
 use tracing::{debug, warn};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Precompiled};
+
+use super::code::Code;
 
 /// The most bytes of compiled programs that are kept; the least recently used go first. A CPython is 60 MB compiled.
 const CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -28,6 +30,9 @@ const USE_IS_NOTED_AFTER: Duration = Duration::from_secs(60);
 
 /// The ending of a compiled program's file.
 const SUFFIX: &str = ".cwasm";
+
+/// Raised when something else is compiled from the same image.
+const FORMAT: u32 = 2;
 
 /// Permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
@@ -70,7 +75,7 @@ impl Cache {
     }
 
     /// The compiled program of `digest`, if it is here and ours. One that cannot be loaded is removed.
-    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Code> {
         let path = self.path(digest);
         let metadata = fs::symlink_metadata(&path).ok()?;
         if !metadata.is_file() || !is_private(&metadata) {
@@ -78,9 +83,9 @@ impl Cache {
             return None;
         }
         match deserialize(engine, &path) {
-            Ok(component) => {
+            Ok(code) => {
                 note_use(&path, &metadata);
-                Some(component)
+                Some(code)
             }
             Err(error) => {
                 warn!(%error, path = %path.display(), "a compiled program cannot be loaded: it is compiled anew");
@@ -193,6 +198,7 @@ fn engine_key(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    FORMAT.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
@@ -239,11 +245,17 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Maps a compiled program into the process. Its callers have checked that the file is ours.
 #[expect(unsafe_code, reason = "the one way to load compiled code without copying and compiling it")]
-fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the file was produced by `Component::serialize` of a compatible engine: its directory is keyed by the
+fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Code> {
+    let kind = Engine::detect_precompiled_file(path)?;
+    // SAFETY: the file was produced by `serialize` of a compatible engine: its directory is keyed by the
     // engine's compatibility hash, file and directory belong to this user and are writable by nobody else (`get`,
     // `open`), and it was complete and durable before it got its name (`put`).
-    unsafe { Component::deserialize_file(engine, path) }
+    unsafe {
+        match kind {
+            Some(Precompiled::Module) => Module::deserialize_file(engine, path).map(Code::Module),
+            Some(Precompiled::Component) | None => Component::deserialize_file(engine, path).map(Code::Component),
+        }
+    }
 }
 
 #[cfg(test)]

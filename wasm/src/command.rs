@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::host::Host;
 use super::meter::{Cpu, Metered};
 use super::outcome::Outcome;
+use super::preview1;
 use super::program::{Pre, Program};
 use super::state::Template;
 
@@ -50,6 +51,7 @@ async fn call(
 ) -> wasmtime::Result<Result<(), ()>> {
     let mut store = template.store(host, room)?;
     match program.pre() {
+        Pre::Run01(pre) => preview1::run(&mut store, pre).await.map(Ok),
         Pre::Run02(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
             command.wasi_cli_run().call_run(&mut store).await

@@ -18,9 +18,9 @@ use std::time::Duration;
 use coracle_api::limits::IMAGE_LAYER_BYTES_MAX;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
-use super::{cache, host, inspect};
+use super::code::Code;
+use super::{cache, host};
 
 /// The exit code that says: the image is at fault, and standard error says why (`EX_DATAERR` of sysexits.h).
 pub const INVALID: u8 = 65;
@@ -93,8 +93,8 @@ pub fn compile_stdin(to: &Path) -> Result<(), CompileError> {
     let mut image = Vec::new();
     let limit = u64::try_from(IMAGE_LAYER_BYTES_MAX).unwrap_or(u64::MAX);
     io::stdin().lock().take(limit).read_to_end(&mut image)?;
-    let compiled = compile(&host::engine()?, &image)?;
-    cache::write_durably(to, &compiled)?;
+    let code = compile(&host::engine()?, &image)?;
+    cache::write_durably(to, &code.serialize().map_err(io::Error::other)?)?;
     Ok(())
 }
 
@@ -102,22 +102,8 @@ pub fn compile_stdin(to: &Path) -> Result<(), CompileError> {
 ///
 /// # Errors
 /// [`CompileError::Invalid`].
-pub(super) fn compile(engine: &Engine, image: &[u8]) -> Result<Vec<u8>, CompileError> {
-    let wasm = inspect::component(image).map_err(CompileError::Invalid)?;
-    engine.precompile_component(&wasm).map_err(|error| malformed(&error))
-}
-
-/// The image compiled, without its machine code in a form that could be kept.
-///
-/// # Errors
-/// [`CompileError::Invalid`].
-pub(super) fn component(engine: &Engine, image: &[u8]) -> Result<Component, CompileError> {
-    let wasm = inspect::component(image).map_err(CompileError::Invalid)?;
-    Component::from_binary(engine, &wasm).map_err(|error| malformed(&error))
-}
-
-fn malformed(error: &wasmtime::Error) -> CompileError {
-    CompileError::Invalid(format!("the component is malformed or uses what Coracle does not support: {error:#}"))
+pub(super) fn compile(engine: &Engine, image: &[u8]) -> Result<Code, CompileError> {
+    Code::compile(engine, image).map_err(CompileError::Invalid)
 }
 
 /// None of this is needed for a right result, so what the system refuses is done without.

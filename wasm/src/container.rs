@@ -175,7 +175,7 @@ pub(super) async fn start(
         return Err(StartError::ShuttingDown);
     }
     let (port, request_timeout) = (launch.http_port, launch.request_timeout);
-    let attachment = launch.attachment.clone();
+    let (attachment, once) = (launch.attachment.clone(), program.answers_once());
     let handles = match program.shape() {
         Shape::Command => Handles::of_command(bounds::files_max()),
         Shape::Http => Handles::of_http(bounds::files_max()),
@@ -193,7 +193,7 @@ pub(super) async fn start(
                 program: pre.clone(),
                 template: template.clone(),
                 cpu: control.cpu.clone(),
-                bounds: http.clone(),
+                bounds: if once { HttpBounds { requests_per_instance: 1, ..http.clone() } } else { http.clone() },
                 request_timeout,
                 threads: threads.clone(),
             });
@@ -209,7 +209,7 @@ pub(super) async fn start(
                 tell.send_replace(Some(outcome));
             });
         }
-        Pre::Run02(_) | Pre::Run03(_) => {
+        Pre::Run01(_) | Pre::Run02(_) | Pre::Run03(_) => {
             let room = host.room().ok_or(StartError::Full)?;
             let guest = command::run(host, program, template.clone(), room, control.cpu.clone());
             let watched = watch_over(guest, control.clone(), template);

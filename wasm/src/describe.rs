@@ -7,7 +7,10 @@ use std::fmt;
 use wit_component::WitPrinter;
 use wit_parser::decoding::{DecodedWasm, decode};
 
-use super::inspect::{self, Entry};
+use super::inspect::{self, Entry, Form};
+
+/// What stands in place of a world where there is none.
+const NO_WIT: &str = "// a core module: the types of its imports and exports are none of WIT\n";
 
 /// How an image would run here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub enum Kind {
     Command(&'static str),
     /// A component that answers HTTP requests, of this WASI version line.
     Http(&'static str),
-    /// A core module of WASI preview 1, which is wrapped.
+    /// A core module of WASI preview 1.
     Preview1,
     /// Nothing that runs by itself; the message says what is missing.
     Other(String),
@@ -27,7 +30,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Command(version) => write!(f, "command (WASI {version})"),
             Self::Http(version) => write!(f, "HTTP server (WASI {version})"),
-            Self::Preview1 => f.write_str("command (core module of WASI preview 1, wrapped as a component)"),
+            Self::Preview1 => f.write_str("command (core module of WASI preview 1)"),
             Self::Other(why) => write!(f, "none that runs: {why}"),
         }
     }
@@ -51,9 +54,12 @@ pub struct Description {
 /// # Errors
 /// A message for the person who made it, if it is no WebAssembly or malformed.
 pub fn describe(image: &[u8]) -> Result<Description, String> {
-    let component = inspect::component(image)?;
+    if inspect::form(image)? == Form::Module {
+        let (imports, exports) = inspect::module_names(image)?;
+        return Ok(Description { kind: Kind::Preview1, imports, exports, wit: NO_WIT.to_owned() });
+    }
     let malformed = |error: &dyn fmt::Display| format!("the component is malformed: {error:#}");
-    let decoded = decode(&component).map_err(|error| malformed(&error))?;
+    let decoded = decode(image).map_err(|error| malformed(&error))?;
     let (resolve, world) = match &decoded {
         DecodedWasm::Component(resolve, world) => (resolve, *world),
         DecodedWasm::WitPackage(..) => return Err("it is a package of WIT, and no component that could run".to_owned()),
@@ -65,18 +71,14 @@ pub fn describe(image: &[u8]) -> Result<Description, String> {
         Some(world) => (names(&mut world.imports.keys()), names(&mut world.exports.keys())),
         None => (Vec::new(), Vec::new()),
     };
-    let wrapped = matches!(component, std::borrow::Cow::Owned(_));
     let main = decoded.package();
     let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != main).collect();
     let mut printer = WitPrinter::default();
     printer.print(resolve, main, &others).map_err(|error| malformed(&error))?;
-    Ok(Description { kind: kind(wrapped, &exports), imports, exports, wit: printer.output.to_string() })
+    Ok(Description { kind: kind(&exports), imports, exports, wit: printer.output.to_string() })
 }
 
-fn kind(wrapped: bool, exports: &[String]) -> Kind {
-    if wrapped {
-        return Kind::Preview1;
-    }
+fn kind(exports: &[String]) -> Kind {
     match inspect::entry(exports) {
         Ok(Entry::Run02) => Kind::Command("0.2"),
         Ok(Entry::Run03) => Kind::Command("0.3"),
@@ -132,15 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn a_core_module_is_shown_as_what_it_is_wrapped_into() {
-        let module = wat::parse_str(r#"(module (func (export "_start")) (memory (export "memory") 1))"#).unwrap();
+    fn a_core_module_is_shown_by_its_names() {
+        let text = r#"(module (import "wasi_snapshot_preview1" "fd_close" (func (param i32) (result i32)))
+            (func (export "_start")) (memory (export "memory") 1))"#;
+        let module = wat::parse_str(text).unwrap();
         let description = describe(&module).unwrap();
         assert_eq!(description.kind, Kind::Preview1);
-        assert!(
-            description.exports.iter().any(|name| name.starts_with("wasi:cli/run@0.2.")),
-            "{:?}",
-            description.exports
-        );
+        assert_eq!(description.imports, ["wasi_snapshot_preview1#fd_close"]);
+        assert_eq!(description.exports, ["_start", "memory"]);
     }
 
     #[test]

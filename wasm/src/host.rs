@@ -10,13 +10,13 @@ use std::{fs, io, thread};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, ResourceType};
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use super::state::State;
 use super::ticker::Ticker;
 use super::turns::{self, Turns};
-use super::{WasmError, sockets};
+use super::{WasmError, code, preview1, sockets};
 
 /// Where Linux says how many memory maps a process may have.
 const MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
@@ -46,6 +46,7 @@ const BLOCKING_THREADS_MAX: usize = 64;
 pub(super) struct Host {
     engine: Engine,
     linker: Linker<State>,
+    linker01: wasmtime::Linker<State>,
     ticker: Ticker,
     turns: Arc<Turns>,
     room: Arc<Semaphore>,
@@ -60,11 +61,21 @@ impl Host {
     pub(super) fn new(slots: usize) -> Result<Arc<Self>, WasmError> {
         let engine = engine()?;
         let linker = linker(&engine).map_err(engine_error)?;
+        let linker01 = preview1::linker(&engine).map_err(engine_error)?;
         let turns = Arc::new(Turns::new(slots));
         let ticker = Ticker::start(&engine, turns.clone()).map_err(WasmError::Threads)?;
         let instances_max = instances_max(map_count().as_deref());
         let room = Arc::new(Semaphore::new(instances_max));
-        Ok(Arc::new(Self { engine, linker, ticker, turns, room, instances_max, ended: CancellationToken::new() }))
+        Ok(Arc::new(Self {
+            engine,
+            linker,
+            linker01,
+            ticker,
+            turns,
+            room,
+            instances_max,
+            ended: CancellationToken::new(),
+        }))
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -73,6 +84,11 @@ impl Host {
 
     pub(super) fn linker(&self) -> &Linker<State> {
         &self.linker
+    }
+
+    /// The host functions of preview 1, for core modules.
+    pub(super) fn linker01(&self) -> &wasmtime::Linker<State> {
+        &self.linker01
     }
 
     pub(super) fn ticker(&self) -> &Ticker {
@@ -140,11 +156,15 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    linker.root().resource(code::ANSWERS_ONCE, ResourceType::host::<AnswersOnce>(), |_, _| Ok(()))?;
     // The guest's sockets are ours: these take the place of the system's.
     linker.allow_shadowing(true);
     sockets::add_to_linker(&mut linker)?;
     Ok(linker)
 }
+
+/// The type behind a mark; there is no value of it.
+enum AnswersOnce {}
 
 fn engine_error(error: wasmtime::Error) -> WasmError {
     WasmError::Engine { message: format!("{error:#}") }

@@ -10,6 +10,7 @@ mod launch;
 mod outcome;
 
 mod cache;
+mod code;
 mod compile;
 mod describe;
 mod inspect;

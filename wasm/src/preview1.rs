@@ -1,117 +1,54 @@
-//! Core modules of WASI preview 1, wrapped as components.
+//! Core modules of WASI preview 1: what they are given, and how they are entered.
 //!
-//! The adapter that does the wrapping knows only success and failure at the end. Preview 1 has exit codes, so
-//! `proc_exit` is led past the adapter to the function of WASI 0.2 that has them too. Pure.
+//! They run as they are, on the host's own functions, and are not wrapped as components. The adapter that would wrap
+//! them keeps its state in the guest's memory, on pages that it takes by `memory.grow`; an allocator that looks for the
+//! end of memory when it is first used (that of wasi-libc before 2023, that of AssemblyScript) takes these pages for its
+//! own and overwrites them.
 
-use std::borrow::Cow;
-use std::path::Path;
+use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Result, Store};
+use wasmtime_wasi::{I32Exit, p1};
 
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER as ADAPTER,
-};
-use wasmparser::{Parser, Payload};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use super::state::State;
 
-/// How an import of `proc_exit` is written in a module: two names, each behind its length.
-const PROC_EXIT: &[u8] = b"\x16wasi_snapshot_preview1\x09proc_exit";
+/// The module that these guests import from.
+pub(super) const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// What takes its place: it has the same parameter, and never returns either.
-const EXIT_WITH_CODE: &[u8] = b"\x14wasi:cli/exit@0.2.12\x0eexit-with-code";
+/// The function that a command is entered by.
+pub(super) const START: &str = "_start";
 
-/// The interface of that function.
-const WORLD: &str = "
-    package coracle:preview1;
-    world exit-codes { import wasi:cli/exit@0.2.12; }
-    package wasi:cli@0.2.12 {
-        interface exit {
-            exit: func(status: result);
-            exit-with-code: func(status-code: u8);
-        }
-    }
-";
+/// An exit code has eight bits, as everywhere.
+const EXIT_CODE_BITS: u32 = 0xff;
 
-/// The header of a core module: magic and version.
-const HEADER_BYTES: usize = 8;
+/// Every function of preview 1.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    p1::add_to_linker_async(&mut linker, State::preview1)?;
+    // Wasmtime's own ends a guest by a trap if the code is 126 or more: shells give such codes, and Kubernetes shows them.
+    linker.allow_shadowing(true);
+    linker.func_wrap(PREVIEW1, "proc_exit", |code: u32| -> Result<()> { Err(exit(code).into()) })?;
+    Ok(linker)
+}
 
-/// The module as a component.
+fn exit(code: u32) -> I32Exit {
+    I32Exit((code & EXIT_CODE_BITS).cast_signed())
+}
+
+/// The module with what it imports.
 ///
 /// # Errors
-/// A message of the encoder, when the module uses preview 1 in a way that the adapter does not know.
-pub(super) fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
-    let mut module = with_exit_codes(module).map_err(|error| error.to_string())?;
-    let mut resolve = Resolve::default();
-    let mut encode = || {
-        let package = resolve.push_str(Path::new("exit.wit"), WORLD)?;
-        let world = resolve.select_world(&[package], None)?;
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-        ComponentEncoder::default().module(&module)?.adapter(PREVIEW1, ADAPTER)?.encode()
-    };
-    encode().map_err(|error| format!("{error:#}"))
+/// A message that names what cannot be given, or what its entry is instead.
+pub(super) fn link(linker: &Linker<State>, module: &Module) -> Result<InstancePre<State>, String> {
+    match module.get_export(START) {
+        Some(ExternType::Func(start)) if start.params().len() == 0 && start.results().len() == 0 => {}
+        _ => return Err(format!("the core module's {START} is not a function without parameters and results")),
+    }
+    let pre = linker.instantiate_pre(module);
+    pre.map_err(|error| format!("the core module imports what Coracle does not give: {error:#}"))
 }
 
-/// The module with its import of `proc_exit` replaced, if it has one.
-fn with_exit_codes(module: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryReaderError> {
-    let mut rewritten = module.get(..HEADER_BYTES).unwrap_or_default().to_vec();
-    for payload in Parser::new(0).parse_all(module) {
-        let payload = payload?;
-        let Some((id, range)) = payload.as_section() else { continue };
-        let contents = module.get(range).unwrap_or_default();
-        let contents = match payload {
-            Payload::ImportSection(_) => Cow::Owned(replaced(contents)),
-            _ => Cow::Borrowed(contents),
-        };
-        rewritten.push(id);
-        write_length(&mut rewritten, contents.len());
-        rewritten.extend_from_slice(&contents);
-    }
-    Ok(rewritten)
-}
-
-fn replaced(imports: &[u8]) -> Vec<u8> {
-    let at = imports.windows(PROC_EXIT.len()).position(|window| window == PROC_EXIT);
-    match at.and_then(|at| imports.split_at_checked(at)) {
-        Some((before, rest)) => [before, EXIT_WITH_CODE, rest.get(PROC_EXIT.len()..).unwrap_or_default()].concat(),
-        None => imports.to_vec(),
-    }
-}
-
-/// Writes a number as WebAssembly does: seven bits at a time, the lowest first (LEB128).
-fn write_length(out: &mut Vec<u8>, mut length: usize) {
-    while length > 0x7f {
-        out.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_are_written_as_leb128() {
-        let written = |length| {
-            let mut out = Vec::new();
-            write_length(&mut out, length);
-            out
-        };
-        assert_eq!((written(0), written(127), written(128)), (vec![0], vec![127], vec![0x80, 1]));
-        assert_eq!(written(624_485), [0xe5, 0x8e, 0x26]);
-    }
-
-    #[test]
-    fn only_proc_exit_is_replaced_and_the_rest_stays_valid() {
-        let module = |name: &str| {
-            wat::parse_str(format!(
-                r#"(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
-                    (import "{name}" (func (param i32))) (memory 1) (data (i32.const 0) "x"))"#
-            ))
-            .unwrap()
-        };
-        let rewritten = with_exit_codes(&module(r#"wasi_snapshot_preview1" "proc_exit"#)).unwrap();
-        assert_eq!(rewritten, module(r#"wasi:cli/exit@0.2.12" "exit-with-code"#));
-        let other = module(r#"wasi_snapshot_preview1" "fd_close"#);
-        assert_eq!(with_exit_codes(&other).unwrap(), other);
-    }
+/// Runs a command to its end.
+pub(super) async fn run(store: &mut Store<State>, pre: &InstancePre<State>) -> Result<()> {
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let start = instance.get_typed_func::<(), ()>(&mut *store, START)?;
+    start.call_async(store, ()).await
 }

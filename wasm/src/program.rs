@@ -10,14 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use coracle_api::names::Digest;
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::{debug, warn};
+use wasmtime::Module;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::cache::{Cache, Compiled};
+use super::code::{ANSWERS_ONCE, Code};
 use super::compile::{self, CompileError, Compiler};
 use super::host::Host;
 use super::inspect::{self, Entry};
+use super::preview1;
 use super::state::State;
 
 /// How a program runs.
@@ -54,10 +57,13 @@ pub struct Program {
     pre: Pre,
     imports: Vec<String>,
     exports: Vec<String>,
+    answers_once: bool,
 }
 
 /// The linked component, by the way it is entered.
 pub(super) enum Pre {
+    /// A command of WASI preview 1.
+    Run01(wasmtime::InstancePre<State>),
     /// A command of WASI 0.2.
     Run02(p2::bindings::CommandPre<State>),
     /// A command of WASI 0.3.
@@ -71,7 +77,7 @@ impl Program {
     #[must_use]
     pub fn shape(&self) -> Shape {
         match self.pre {
-            Pre::Run02(_) | Pre::Run03(_) => Shape::Command,
+            Pre::Run01(_) | Pre::Run02(_) | Pre::Run03(_) => Shape::Command,
             Pre::Http(_) => Shape::Http,
         }
     }
@@ -86,6 +92,11 @@ impl Program {
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.exports
+    }
+
+    /// Whether each of its instances can answer one request only.
+    pub(super) fn answers_once(&self) -> bool {
+        self.answers_once
     }
 
     pub(super) fn pre(&self) -> &Pre {
@@ -191,7 +202,7 @@ impl Maker {
 
     /// The program, if it was compiled before.
     fn kept(&self, digest: &Digest) -> Result<Option<Program>, LoadError> {
-        self.cache.get(self.host.engine(), digest).map(|component| self.link(&component)).transpose()
+        self.cache.get(self.host.engine(), digest).map(|code| self.link(&code)).transpose()
     }
 
     /// Has another process compile the image.
@@ -208,24 +219,39 @@ impl Maker {
 
     /// Compiles the image in this process.
     fn compile(&self, digest: &Digest, image: &[u8]) -> Result<Program, LoadError> {
-        let engine = self.host.engine();
-        let compiled = compile::compile(engine, image)?;
+        let code = compile::compile(self.host.engine(), image)?;
         debug!(%digest, "image compiled");
-        match self.cache.put(digest, &compiled) {
+        let kept = code.serialize().map_err(io::Error::other).and_then(|bytes| self.cache.put(digest, &bytes));
+        match kept {
             Ok(()) => self.kept(digest)?.ok_or(LoadError::Interrupted),
             Err(error) => {
                 warn!(%error, %digest, "a compiled program cannot be kept: it will be compiled again at the next start");
-                let component = compile::component(engine, image)?;
-                self.link(&component)
+                self.link(&code)
             }
         }
     }
 
-    fn link(&self, component: &Component) -> Result<Program, LoadError> {
+    fn link(&self, code: &Code) -> Result<Program, LoadError> {
+        match code {
+            Code::Module(module) => self.link_module(module),
+            Code::Component(component) => self.link_component(component),
+        }
+    }
+
+    fn link_module(&self, module: &Module) -> Result<Program, LoadError> {
+        let pre = preview1::link(self.host.linker01(), module).map_err(invalid)?;
+        let imports = module.imports().map(|import| format!("{}#{}", import.module(), import.name())).collect();
+        let exports = module.exports().map(|export| export.name().to_owned()).collect();
+        Ok(Program { pre: Pre::Run01(pre), imports, exports, answers_once: false })
+    }
+
+    fn link_component(&self, component: &Component) -> Result<Program, LoadError> {
         let engine = self.host.engine();
         let ty = component.component_type();
-        let imports: Vec<String> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
+        let mut imports: Vec<String> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
         let exports: Vec<String> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        let answers_once = imports.iter().any(|name| name == ANSWERS_ONCE);
+        imports.retain(|name| name != ANSWERS_ONCE);
         let entry = inspect::entry(&exports).map_err(invalid)?;
         if let Some(message) = inspect::missing(&imports) {
             return Err(invalid(message));
@@ -235,7 +261,7 @@ impl Maker {
         let instance = self.host.linker().instantiate_pre(component).map_err(unlinked)?;
         let pre = Pre::new(entry, instance)
             .map_err(|error| invalid(format!("the component's export is not of the expected type: {error:#}")))?;
-        Ok(Program { pre, imports, exports })
+        Ok(Program { pre, imports, exports, answers_once })
     }
 }
 

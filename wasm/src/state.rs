@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncRead;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::cli::AsyncStdinStream;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -24,10 +24,10 @@ use super::stdio::Output;
 
 /// What the host keeps for an instance.
 pub(super) struct State {
-    wasi: WasiCtx,
+    /// With the table of handles, and beside it the file descriptors that a guest of preview 1 has.
+    wasi: WasiP1Ctx,
     http: WasiHttpCtx,
     outbound: Outbound,
-    table: ResourceTable,
     limiter: Limiter,
     sockets: Sockets,
     _room: OwnedSemaphorePermit,
@@ -35,21 +35,26 @@ pub(super) struct State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        self.wasi.ctx()
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+        WasiHttpCtxView { ctx: &mut self.http, table: self.wasi.ctx().table, hooks: &mut self.outbound }
     }
 }
 
 impl State {
     /// The instance's sockets, as the host functions see them.
     pub(super) fn pod_sockets(&mut self) -> PodSockets<'_> {
-        let inner = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
-        PodSockets { inner, sockets: &mut self.sockets }
+        let WasiCtxView { ctx, table } = self.wasi.ctx();
+        PodSockets { inner: WasiSocketsCtxView { ctx: ctx.sockets(), table }, sockets: &mut self.sockets }
+    }
+
+    /// What the functions of preview 1 work on.
+    pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        &mut self.wasi
     }
 }
 
@@ -118,13 +123,12 @@ impl Template {
     /// # Errors
     /// A directory that can no longer be opened.
     pub(super) fn store(&self, host: &Host, room: OwnedSemaphorePermit) -> wasmtime::Result<Store<State>> {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(self.handles);
+        let mut wasi = self.wasi()?;
+        wasi.ctx().table.set_max_capacity(self.handles);
         let state = State {
-            wasi: self.wasi()?,
+            wasi,
             http: bounds::http(),
             outbound: Outbound::new(self.pod.clone()),
-            table,
             limiter: Limiter::new(self.memory.clone()),
             sockets: Sockets::new(self.pod.clone()),
             _room: room,
@@ -140,7 +144,7 @@ impl Template {
         Ok(store)
     }
 
-    fn wasi(&self) -> wasmtime::Result<WasiCtx> {
+    fn wasi(&self) -> wasmtime::Result<WasiP1Ctx> {
         let launch = &self.launch;
         let mut wasi = WasiCtx::builder();
         bounds::hold_wasi(&mut wasi);
@@ -165,6 +169,6 @@ impl Template {
             let listens_everywhere = matches!(purpose, SocketAddrUse::TcpListen) && address.ip().is_unspecified();
             Box::pin(std::future::ready(!listens_everywhere))
         });
-        Ok(wasi.build())
+        Ok(wasi.build_p1())
     }
 }

@@ -141,8 +141,10 @@ impl Manifest {
             return Ok(Content { layer: digest, layer_size: layer.size });
         }
         let found: Vec<&str> = self.references().map(|d| d.media_type.as_str()).collect();
+        let of_linux = |kind: &&str| kind.contains("image.layer.") || kind.contains("image.rootfs.");
         Err(format!(
-            "it has no layer of type application/wasm; it has: {}. Build a WebAssembly component and push that",
+            "{}it has no layer of type application/wasm; it has: {}. Build a WebAssembly component and push that",
+            if found.iter().any(of_linux) { "it is a container image for another system, such as Linux: " } else { "" },
             if found.is_empty() { "nothing".to_owned() } else { found.join(", ") }
         ))
     }
@@ -172,6 +174,6 @@ mod tests {
     fn an_image_of_linux_is_named_for_what_it_is() {
         let json = r#"{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"x","size":1}]}"#;
         let why = check(json).unwrap_err();
-        assert!(why.contains("vnd.oci.image.layer.v1.tar+gzip"), "{why}");
+        assert!(why.contains("vnd.oci.image.layer.v1.tar+gzip") && why.contains("such as Linux"), "{why}");
     }
 }

@@ -35,6 +35,9 @@ async fn a_command_ends_with_its_exit_code() {
     assert_eq!(node.run(command("i32.const 0"), |_| {}).await, Outcome::Exited(0));
     assert_eq!(node.run(command("i32.const 1"), |_| {}).await, Outcome::Exited(1));
     assert_eq!(node.run(preview1("(call $exit (i32.const 42))"), |_| {}).await, Outcome::Exited(42));
+    // What shells call "ended by SIGTERM", and what `exit(-1)` is everywhere.
+    assert_eq!(node.run(preview1("(call $exit (i32.const 143))"), |_| {}).await, Outcome::Exited(143));
+    assert_eq!(node.run(preview1("(call $exit (i32.const -1))"), |_| {}).await, Outcome::Exited(255));
     assert_eq!(node.stderr.text(), "");
 }
 
@@ -71,6 +74,18 @@ async fn a_module_of_preview_1_prints_what_it_is_given() {
     let outcome = node.run(preview1(print), |launch| launch.args = vec!["one".into(), "two".into()]).await;
     assert_eq!(outcome, Outcome::Exited(0));
     assert_eq!((node.stdout.text(), node.stderr.text()), ("hello\n".into(), "one".into()));
+}
+
+#[tokio::test]
+async fn a_module_of_preview_1_has_all_of_its_memory_to_itself() {
+    let node = Node::new();
+    // What an allocator does that looks for the end of memory when it is first used.
+    let fill = "(drop (call $args (i32.const 300) (i32.const 400)))
+                (memory.fill (i32.const 1024) (i32.const 90)
+                  (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 1024)))
+                (call $print (i32.const 1) (i32.const 100) (i32.const 6))";
+    assert_eq!(node.run(preview1(fill), |_| {}).await, Outcome::Exited(0));
+    assert_eq!(node.stdout.text(), "hello\n");
 }
 
 #[tokio::test]

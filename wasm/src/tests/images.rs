@@ -28,7 +28,7 @@ async fn what_cannot_run_is_refused_with_what_was_found() {
     let neither =
         refusal(wat::parse_str(r#"(component (instance $i) (export "acme:a/b" (instance $i)))"#).unwrap()).await;
     assert!(
-        neither.starts_with("the component exports neither wasi:cli/run") && neither.ends_with("exports: acme:a/b"),
+        neither.starts_with("the component exports nothing that can be run") && neither.ends_with("exports: acme:a/b"),
         "{neither}"
     );
     let foreign = r#"(component (import "acme:db/store@1.0.0" (instance (export "get" (func))))
@@ -104,4 +104,24 @@ async fn a_program_is_shared_as_long_as_a_container_of_it_runs() {
         running.kill();
         running.outcome().await;
     }
+}
+
+#[tokio::test]
+async fn what_answers_one_request_is_known_also_when_it_was_compiled_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut image = component(include_str!("guests/server.wat"), "server");
+    let digest = digest_of(&image);
+    let reopened = || Wasm::new(Config::new(dir.path().join("cache"))).unwrap();
+    let plain = image.clone();
+    assert!(!reopened().load(&digest, move || Ok(plain)).await.unwrap().answers_once());
+
+    // The section of its producers, as the toolchain of JavaScript writes it.
+    let text = b"\x09producers\x01\x0cprocessed-by\x01\x0eComponentizeJS\x060.23.0";
+    image.extend([&[0, text.len() as u8], &text[..]].concat());
+    let digest = digest_of(&image);
+    let program = reopened().load(&digest, move || Ok(image)).await.unwrap();
+    assert!(program.answers_once());
+    assert!(!program.imports().iter().any(|name| name.starts_with("coracle")), "{:?}", program.imports());
+    let unreadable = || Err(io::Error::other("the image is gone"));
+    assert!(reopened().load(&digest, unreadable).await.unwrap().answers_once());
 }

@@ -73,7 +73,7 @@ async fn answer(server: &Server, store: &mut Store<State>, guest: &Proxy02, job:
     drop(held);
     // A program that returned without an answer has failed, though it did not trap.
     if take(&reply).is_some() {
-        server.template.complain("the program returned without an answer to a request");
+        bail!("it returned without an answer");
     }
     Ok(())
 }
