@@ -168,6 +168,23 @@ fn go_reports_what_it_was_given() {
 }
 
 #[test]
+fn zig_reports_what_it_was_given() {
+    reports("zig", &report_with("note: kept by zig"), "panic: asked to");
+}
+
+#[test]
+fn assemblyscript_reports_what_it_was_given() {
+    // Its library knows neither files nor pauses.
+    let lines = ["arg 2: two words", "GREETING=moin", "stdin is empty", "random differs", "the clock is set"];
+    reports("assemblyscript", &lines, "asked to");
+}
+
+#[test]
+fn javascript_answers_http() {
+    answers("javascript-server");
+}
+
+#[test]
 fn python_reports_what_it_was_given() {
     reports("python-command", &report_with("note: kept by python"), "RuntimeError: asked to");
 }
