@@ -132,7 +132,7 @@ impl Compiler {
             .spawn()
             .map_err(|source| CompileError::Start { program: self.program.clone(), source })?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        let (done, watch) = mpsc::channel::<()>();
+        let (done, watch) = mpsc::sync_channel::<()>(0);
         let process = Pid::from_child(&child);
         thread::scope(|scope| {
             scope.spawn(move || {
