@@ -89,7 +89,9 @@ impl Collector {
             return;
         };
         let message = crate::with_causes(&error);
-        tracing::info!(error = message, "images could not be thrown away as the policy asks");
+        if !self.failed {
+            tracing::info!(error = message, "images could not be thrown away as the policy asks");
+        }
         if let Some(reason) = error.reason() {
             self.speaker.node(&self.node, Kind::Warning, reason, message.clone());
         }
@@ -105,8 +107,8 @@ impl Collector {
         let Plan::Free { images, wanted, found } = plan(&self.policy, disk, &self.images.list(), clock::now()) else {
             return Ok(());
         };
-        tracing::info!(wanted, images = images.len(), "the disk is too full: images are thrown away");
         if !images.is_empty() {
+            tracing::info!(wanted, images = images.len(), "the disk is too full: images are thrown away");
             let store = Arc::clone(&self.images);
             let removal = tokio::task::spawn_blocking(move || store.collect(&images));
             let freed = removal.await.map_err(|_| CollectError::BrokenOff)??;
