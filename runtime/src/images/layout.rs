@@ -157,6 +157,12 @@ impl Layout {
             path: self.blob_path(digest),
             source: std::io::Error::other(error),
         })?;
+        // Whoever brings it has looked, but not under the lock. Of an index, other platforms may be missing.
+        if let Ok(content) = &entry.content
+            && !self.blob_path(&content.layer).exists()
+        {
+            return Err(LayoutError::Incomplete { digest: content.layer.clone() });
+        }
         let (gone, kept) = std::mem::take(&mut self.entries).into_iter().partition(|e| gives_way(e, reference, digest));
         self.entries = kept;
         for blob in entry.blobs.keys() {
