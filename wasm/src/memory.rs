@@ -43,6 +43,11 @@ impl Memory {
         self.used.load(Relaxed)
     }
 
+    /// The most bytes that they may have together.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Cancelled when a memory wanted to grow beyond the limit.
     pub(super) fn exceeded(&self) -> &CancellationToken {
         &self.exceeded
@@ -67,6 +72,13 @@ impl Limiter {
     /// An instance that holds nothing yet.
     pub(super) fn new(memory: Arc<Memory>) -> Self {
         Self { memory, held: 0, growing: 0, elements: 0 }
+    }
+}
+
+impl Limiter {
+    /// The bytes that this instance has now.
+    pub(super) fn held(&self) -> u64 {
+        self.held
     }
 }
 

@@ -15,6 +15,7 @@ mod slow;
 mod worker;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -39,6 +40,12 @@ use super::outcome::Outcome;
 use super::state::{State, Template};
 use super::traffic::{Counters, Held};
 pub(super) use front::Front;
+
+/// The part of a container's memory that is left for the growth of its instances: a quarter.
+const GROWTH_PART: u64 = 4;
+
+/// Instances that are made at once before it is known how much memory one takes.
+const UNKNOWN_MAX: usize = 4;
 
 /// What an instance answers.
 type Response = http::Response<WasiBody>;
@@ -76,6 +83,10 @@ pub(super) struct Server {
     patience: Patience,
     threads: Handle,
     dispatch: Mutex<Dispatch<Job>>,
+    /// The memory of an instance that has just been made; nothing while none has.
+    fresh_bytes: AtomicU64,
+    /// Instances that have been made.
+    made: AtomicUsize,
     connections: Arc<Semaphore>,
     draining: CancellationToken,
     ended: CancellationToken,
@@ -104,6 +115,8 @@ impl Server {
         Arc::new(Self {
             dispatch: Mutex::new(Dispatch::new(Bounds { instances: bounds.instances, queue: bounds.queue })),
             patience: Patience { guest, client: bounds.body_idle },
+            fresh_bytes: AtomicU64::new(0),
+            made: AtomicUsize::new(0),
             connections: Arc::new(Semaphore::new(bounds.connections)),
             draining: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -230,8 +243,22 @@ impl Server {
     }
 
     fn dispatch(&self) -> MutexGuard<'_, Dispatch<Job>> {
-        self.dispatch.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut dispatch = self.dispatch.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = self.template.memory();
+        let making = dispatch.instances().saturating_sub(self.made.load(Relaxed));
+        dispatch.set_memory(has_memory(memory.used(), memory.limit(), self.fresh_bytes.load(Relaxed), making));
+        dispatch
     }
+}
+
+/// Whether another instance has room in the container's memory, beside those that are being made. Some is left for
+/// what instances grow by as they work: who makes as many as there is room for is killed at the first growth.
+fn has_memory(used: u64, limit: u64, fresh: u64, making: usize) -> bool {
+    if fresh == 0 {
+        return making < UNKNOWN_MAX;
+    }
+    let making = u64::try_from(making).unwrap_or(u64::MAX);
+    used.saturating_add(fresh.saturating_mul(making.saturating_add(1))) <= limit - limit / GROWTH_PART
 }
 
 /// An exchange that ends without an answer as long as this lives, so that no instance waits for one to be read.
@@ -279,5 +306,20 @@ impl Seat {
             // What cannot be done for it now is told to its client, whose reply goes with it.
             let _ = self.server.perform(step);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_leave_memory_for_their_growth() {
+        let mb = |count: u64| count << 20;
+        assert!(has_memory(0, mb(64), mb(1), 0));
+        assert!(has_memory(mb(47), mb(64), mb(1), 0));
+        assert!(!has_memory(mb(47), mb(64), mb(1), 1));
+        assert!(!has_memory(mb(48), mb(64), mb(1), 0));
+        assert!(has_memory(0, mb(64), 0, 3) && !has_memory(0, mb(64), 0, 4), "before the first is known");
     }
 }

@@ -46,6 +46,11 @@ impl WasiHttpView for State {
 }
 
 impl State {
+    /// The bytes of linear memory that the instance has now.
+    pub(super) fn memory_held(&self) -> u64 {
+        self.limiter.held()
+    }
+
     /// The instance's sockets, as the host functions see them.
     pub(super) fn pod_sockets(&mut self) -> PodSockets<'_> {
         let WasiCtxView { ctx, table } = self.wasi.ctx();
@@ -96,6 +101,11 @@ impl Template {
 
     pub(super) fn launch(&self) -> &Launch {
         &self.launch
+    }
+
+    /// The memory account of the container.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     pub(super) fn pod(&self) -> &Arc<Pod> {

@@ -49,13 +49,35 @@ pub(super) struct Dispatch<J> {
     /// Instances that were woken and have not come yet.
     woken: Vec<Id>,
     instances: usize,
+    /// Whether there is memory for another instance. The first is made whatever there is.
+    has_memory: bool,
     next_id: Id,
 }
 
 impl<J: Waits> Dispatch<J> {
     pub(super) fn new(bounds: Bounds) -> Self {
         let bounds = Bounds { instances: bounds.instances.max(1), ..bounds };
-        Self { bounds, waiting: VecDeque::new(), free: Vec::new(), woken: Vec::new(), instances: 0, next_id: 0 }
+        let (waiting, free, woken) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { bounds, waiting, free, woken, instances: 0, has_memory: true, next_id: 0 }
+    }
+
+    /// Whether there is memory for another instance: to be told before anything is asked.
+    pub(super) fn set_memory(&mut self, has_memory: bool) {
+        self.has_memory = has_memory;
+    }
+
+    /// How many instances there are.
+    pub(super) fn instances(&self) -> usize {
+        self.instances
+    }
+
+    /// An instance has been made: what another takes is known now, and requests that waited for that may have one.
+    pub(super) fn made(&mut self) -> Option<Step<J>> {
+        self.hand_on()
+    }
+
+    fn may_instantiate(&self) -> bool {
+        self.instances == 0 || (self.has_memory && self.instances < self.bounds.instances)
     }
 
     /// A request comes.
@@ -65,7 +87,7 @@ impl<J: Waits> Dispatch<J> {
             self.waiting.push_back(job);
             return Step::Wake(waker);
         }
-        if self.instances < self.bounds.instances {
+        if self.may_instantiate() {
             return self.instantiate(job);
         }
         // Those that an instance was woken for do not wait for long, and not for lack of instances.
@@ -146,7 +168,7 @@ impl<J: Waits> Dispatch<J> {
             self.woken.push(id);
             return Some(Step::Wake(waker));
         }
-        if self.instances >= self.bounds.instances {
+        if !self.may_instantiate() {
             return None;
         }
         self.pop().map(|job| self.instantiate(job))
@@ -245,6 +267,18 @@ mod tests {
         assert_eq!(dispatch.leave(only), Some(Job("b")));
         assert_eq!(dispatch.leave(only), None);
         made(dispatch.submit(Job("c")));
+    }
+
+    #[test]
+    fn without_memory_requests_wait_for_the_instances_that_are_there() {
+        let mut dispatch = dispatch(9, 9);
+        dispatch.set_memory(false);
+        let first = made(dispatch.submit(Job("a")));
+        assert!(matches!(dispatch.submit(Job("b")), Step::Wait));
+        assert!(matches!(dispatch.submit(Job("c")), Step::Wait));
+        dispatch.set_memory(true);
+        made(dispatch.made().unwrap());
+        assert_eq!(dispatch.fetch(first, Waker::noop()), Some(Job("c")));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod shared;
 mod single;
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
@@ -21,10 +23,20 @@ struct Instance {
 /// The seat, and whether it was left already.
 struct Place {
     seat: Seat,
+    is_made: bool,
     left: bool,
 }
 
 impl Place {
+    /// Its instance is there, and has so much memory.
+    fn made(&mut self, server: &Server, bytes: u64) {
+        server.fresh_bytes.fetch_max(bytes, Relaxed);
+        server.made.fetch_add(1, Relaxed);
+        self.is_made = true;
+        let step = server.dispatch().made();
+        self.seat.hand_on(step);
+    }
+
     /// Without work it may end, unless a request has just come.
     fn leave(&mut self) -> Option<Job> {
         let job = self.seat.leave();
@@ -35,6 +47,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.is_made {
+            self.seat.server.made.fetch_sub(1, Relaxed);
+        }
         if !self.left {
             let step = self.seat.server.dispatch().ended(self.seat.id);
             self.seat.hand_on(step);
@@ -45,12 +60,13 @@ impl Drop for Place {
 /// Runs an instance from its first request to its end.
 pub(super) async fn run(seat: Seat, room: OwnedSemaphorePermit, first: Job) {
     let server = seat.server.clone();
-    let place = Place { seat, left: false };
+    let place = Place { seat, is_made: false, left: false };
     let first = first.in_flight(&server);
     let mut instance = match instantiate(&server, place, room).await {
         Ok(instance) => instance,
         Err(error) => return complain(&server, &error),
     };
+    instance.seat.made(&server, instance.store.data().memory_held());
     let ended = match &instance.proxy {
         Proxy::P2(_) => single::run(&server, &mut instance, first).await,
         Proxy::P3(_) => shared::run(&server, &mut instance, first).await,
