@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use coracle_api::meet::{Body, HttpRequest, HttpResponse, HttpService, body_of};
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderName, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,6 +18,9 @@ use super::{PullError, Puller};
 
 /// Where it is asked for.
 pub const PULL_PATH: &str = "/v2/_coracle/pull";
+
+/// What a registry says with every answer.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// The largest request: a name, and some tokens.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -123,5 +126,7 @@ fn said(status: StatusCode, body: &serde_json::Value) -> HttpResponse {
     *response.status_mut() = status;
     let json = http::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
+    // Else the API server takes a refusal for its own, and tells it in other words.
+    response.headers_mut().insert(API_VERSION, http::HeaderValue::from_static("registry/2.0"));
     response
 }

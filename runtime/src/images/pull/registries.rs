@@ -69,7 +69,7 @@ struct HostFile {
     tls: Option<TlsFile>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AuthFile {
     #[serde(default)]
@@ -80,6 +80,13 @@ struct AuthFile {
     auth: String,
     #[serde(default)]
     identity_token: String,
+}
+
+impl std::fmt::Debug for AuthFile {
+    // Secrets are not for logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthFile").field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// The files of TLS for one host.
