@@ -11,9 +11,6 @@ use crate::load::{Seen, ask_both};
 /// How long each is measured.
 const TIME: Duration = Duration::from_secs(5);
 
-/// How long neighbours run before they are measured.
-const WARM_UP: Duration = Duration::from_secs(1);
-
 /// Each kind of neighbour, how many of them, and what memory each may have.
 const NEIGHBOURS: [(&str, usize, &str); 9] = [
     ("cpu", 8, "32Mi"),
@@ -48,7 +45,11 @@ pub(crate) fn compare() {
         for number in 0..count {
             cluster.api().create("/api/v1/namespaces/default/pods", &neighbour(kind, number, memory));
         }
-        std::thread::sleep(WARM_UP);
+        eventually("their start", || {
+            let pods = cluster.pods("app=burn");
+            let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+            if running == count { Ok(()) } else { Err(format!("{running} of {count} run")) }
+        });
         measure(format!("{count} × {kind}"), ask(&cluster, &pod));
         for number in 0..count {
             cluster
