@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Event;
-use crate::node::{Health, room};
+use crate::node::{Health, Thresholds, room};
 use crate::pods::{Record, Shared};
 use crate::stats::summary::PodDisk;
 use rank::{Candidate, Shortage, Used};
@@ -32,39 +32,45 @@ const GRACE: Duration = Duration::from_secs(1);
 const REASON: &str = "Evicted";
 
 /// Evicts until `stop`.
-pub(crate) async fn run(shared: Arc<Shared>, mut pressure: watch::Receiver<Health>, stop: CancellationToken) {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    thresholds: Thresholds,
+    mut pressure: watch::Receiver<Health>,
+    stop: CancellationToken,
+) {
     let mut limited = shared.records.limited();
     loop {
         let idle = *limited.borrow_and_update() == 0 && !pressure.borrow_and_update().is_short();
         tokio::select! {
             () = stop.cancelled() => return,
             Ok(()) = limited.changed(), if idle => continue,
-            Ok(()) = pressure.changed(), if idle => continue,
+            // A shortage is met when it is found, and again until it is over.
+            Ok(()) = pressure.changed() => {}
             () = tokio::time::sleep(PERIOD), if !idle => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = round(&shared) => {}
+            () = round(&shared, thresholds) => {}
         }
     }
 }
 
 /// Looks once.
-async fn round(shared: &Arc<Shared>) {
+async fn round(shared: &Arc<Shared>, thresholds: Thresholds) {
     let records: Vec<Record> = shared.records.all().into_iter().map(|(_, record)| record).filter(is_active).collect();
     let limited: Vec<Arc<Pod>> =
         records.iter().filter(|r| limits::has_limits(&r.pod)).map(|r| Arc::clone(&r.pod)).collect();
     for (pod, disk) in measured(shared, limited).await {
-        if let Some(message) = limits::exceeded(&pod, &disk) {
-            evict(shared, &pod, message).await;
+        if let Some((signal, message)) = limits::exceeded(&pod, &disk) {
+            evict(shared, &pod, signal, message).await;
         }
     }
-    let room = room(&shared.stats.places.data_dir);
+    let room = room(&shared.stats.places.data_dir, thresholds);
     if let Some(shortage) = Shortage::of(&room)
         && let Some((pod, message)) = first(shared, &records, shortage).await
     {
         tracing::warn!(pod = pod.metadata.name, resource = shortage.resource(), "the node is short; a pod is evicted");
-        evict(shared, &pod, message).await;
+        evict(shared, &pod, shortage.signal(), message).await;
     }
 }
 
@@ -108,7 +114,9 @@ async fn measured(shared: &Arc<Shared>, pods: Vec<Arc<Pod>>) -> Vec<(Arc<Pod>, P
     tokio::task::spawn_blocking(measure).await.unwrap_or_default()
 }
 
-async fn evict(shared: &Arc<Shared>, pod: &Pod, message: String) {
+async fn evict(shared: &Arc<Shared>, pod: &Pod, signal: &'static str, message: String) {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    shared.inboxes.tell(uid, Event::Evict { reason: REASON, message, grace: GRACE }).await;
+    if shared.inboxes.tell(uid, Event::Evict { reason: REASON, message, grace: GRACE }).await {
+        shared.stats.meters.evicted(signal);
+    }
 }

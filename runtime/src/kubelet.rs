@@ -70,7 +70,9 @@ impl Kubelet {
             "/runningpods" => Ok(json(&pods::list(&self.records, pods::Which::Running))),
             "/stats/summary" => Ok(json(&self.summary(query).await)),
             "/stats/usage" => Ok(json(&self.usage(query).await)),
-            "/metrics" => Ok(exposition(metrics::own(&self.stats.counters(), &self.records.all()))),
+            "/metrics" => {
+                Ok(exposition(metrics::own(&self.stats.counters(), &self.records.all(), &self.stats.meters.counts())))
+            }
             "/metrics/resource" => Ok(exposition(metrics::resource(&self.stats.counters()))),
             "/metrics/cadvisor" => Ok(exposition(metrics::cadvisor(&self.stats.counters(), &self.disk().await))),
             "/configz" => Ok(json(&self.config)),

@@ -48,7 +48,7 @@ use pods::{Inboxes, Records, Shared};
 use sources::Sources;
 use stats::{Places, Stats};
 
-pub use node::MachineError;
+pub use node::{MachineError, Thresholds};
 
 /// How long to wait before a watch that broke off is begun anew.
 const WATCH_RETRY: Duration = Duration::from_millis(500);
@@ -75,6 +75,8 @@ pub struct Config {
     pub pods_max: Option<u64>,
     /// The version it reports as its kubelet's.
     pub kubelet_version: String,
+    /// When the node is short of something.
+    pub thresholds: Thresholds,
     /// When the logs of containers are rotated.
     pub log_rotation: Rotation,
     /// When images are thrown away.
@@ -94,6 +96,7 @@ impl Default for Config {
             labels: BTreeMap::new(),
             pods_max: None,
             kubelet_version: "v1.37.0+coracle".to_owned(),
+            thresholds: Thresholds::default(),
             log_rotation: Rotation::default(),
             image_policy: Policy::default(),
             compiler: None,
@@ -212,6 +215,7 @@ impl Node {
             images: parts.images,
             speaker,
             collector,
+            thresholds: config.thresholds,
             pressure: watch::Sender::default(),
         };
         Ok(Self { shared: Arc::new(shared), keeper, config: told, events: Box::pin(events) })
@@ -235,7 +239,7 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(events);
         tasks.spawn(async move { sources.run().await });
-        tasks.spawn(evictions::run(Arc::clone(&shared), keeper.pressure.subscribe(), stop.clone()));
+        tasks.spawn(evictions::run(Arc::clone(&shared), keeper.thresholds, keeper.pressure.subscribe(), stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         pods::run(Arc::clone(&shared), stop).await;
         shared.wasm.shutdown();

@@ -31,8 +31,8 @@ use crate::images::ImageStore;
 use crate::speak::Speaker;
 
 pub(crate) use garbage::Collector;
-pub use machine::MachineError;
 pub(crate) use machine::{Health, Machine, Room, room};
+pub use machine::{MachineError, Thresholds};
 
 /// How long to wait before trying again to register or to write the status.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ pub(crate) struct Keeper {
     pub(crate) images: Arc<ImageStore>,
     pub(crate) speaker: Speaker,
     pub(crate) collector: Collector,
+    pub(crate) thresholds: Thresholds,
     /// Told when the machine becomes short of something, and when it no longer is.
     pub(crate) pressure: watch::Sender<Health>,
 }
@@ -141,7 +142,7 @@ impl Keeper {
     }
 
     fn status(&self, before: Option<&NodeStatus>) -> NodeStatus {
-        let health = machine::health(&machine::room(&self.data_dir));
+        let health = machine::health(&machine::room(&self.data_dir, self.thresholds));
         self.pressure.send_if_modified(|known| std::mem::replace(known, health) != health);
         let facts = status::Facts {
             machine: &self.machine,

@@ -30,11 +30,15 @@ struct Rig {
 
 impl Rig {
     async fn start(dir: &Path, api: Api) -> Self {
+        Self::start_with(Config::default(), dir, api).await
+    }
+
+    async fn start_with(config: Config, dir: &Path, api: Api) -> Self {
         let images = Arc::new(ImageStore::open(dir.join("images")).unwrap());
         let puller = Arc::new(Puller::open(ImageStore::clone(&images), Registries::default()).unwrap());
         let parts =
             Parts { network: Arc::new(NoNetwork), resolver: Arc::new(NoNetwork), images: images.clone(), puller };
-        let config = Config { data_dir: dir.to_owned(), ..Config::default() };
+        let config = Config { data_dir: dir.to_owned(), ..config };
         let node = Node::build(api.client(), config, parts).await.unwrap();
         let (kubelet, stop) = (node.kubelet(), CancellationToken::new());
         let mut tasks = JoinSet::new();

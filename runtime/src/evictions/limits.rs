@@ -18,19 +18,20 @@ pub(crate) fn has_limits(pod: &Pod) -> bool {
         || containers(spec).any(|c| limit(c).is_some())
 }
 
-/// What the pod is told if it takes more than it may.
-pub(super) fn exceeded(pod: &Pod, disk: &PodDisk) -> Option<String> {
+/// The signal and what the pod is told, if it takes more than it may.
+pub(super) fn exceeded(pod: &Pod, disk: &PodDisk) -> Option<(&'static str, String)> {
     let spec = pod.spec.as_ref()?;
     let volume = |(name, used): (&String, &crate::stats::directory::DiskUsage)| {
         let limit = volume_limit(spec, name).filter(|limit| limit.bytes > 0 && used.bytes > limit.bytes)?;
         Some(format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", limit.text))
     };
     if let Some(message) = disk.volumes.iter().find_map(volume) {
-        return Some(message);
+        return Some(("emptydirfs.limit", message));
     }
     if let Some(limit) = pod_limit(spec).filter(|limit| disk.total().bytes > limit.bytes) {
         let text = limit.text;
-        return Some(format!("Pod ephemeral local storage usage exceeds the total limit of containers {text}. "));
+        let message = format!("Pod ephemeral local storage usage exceeds the total limit of containers {text}. ");
+        return Some(("ephemeralpodfs.limit", message));
     }
     let container = |container: &Container| {
         let of = |all: &std::collections::BTreeMap<String, crate::stats::directory::DiskUsage>| {
@@ -40,7 +41,7 @@ pub(super) fn exceeded(pod: &Pod, disk: &PodDisk) -> Option<String> {
         let limit = limit(container).filter(|limit| limit.bytes > 0 && used.bytes > limit.bytes)?;
         Some(format!("Container {} exceeded its local ephemeral storage limit {:?}. ", container.name, limit.text))
     };
-    containers(spec).find_map(container)
+    containers(spec).find_map(container).map(|message| ("ephemeralcontainerfs.limit", message))
 }
 
 /// So many bytes, and how the spec writes it.
@@ -112,7 +113,7 @@ mod tests {
         let of = |name: &str, mib: u64| BTreeMap::from([(name.to_owned(), DiskUsage { bytes: mib * MIB, inodes: 1 })]);
         let disk =
             PodDisk { roots: of("c", root), logs: of("c", log), volumes: of("v", volume), in_memory: Vec::new() };
-        exceeded(&pod(spec), &disk)
+        exceeded(&pod(spec), &disk).map(|(_, message)| message)
     }
 
     fn limited(limit: &str) -> Value {

@@ -38,6 +38,14 @@ impl Shortage {
         room.disk.shortage().map(|available| Self::Disk { least: room.disk.least, available })
     }
 
+    /// The kubelet's name for it.
+    pub(super) fn signal(self) -> &'static str {
+        match self {
+            Self::Disk { .. } => "nodefs.available",
+            Self::Memory { .. } => "memory.available",
+        }
+    }
+
     /// The resource that is short.
     pub(super) fn resource(self) -> &'static str {
         match self {

@@ -10,6 +10,21 @@ const MEMORY_RESERVED: u64 = 100 * 1024 * 1024;
 /// A disk with less room than this counts as full: images, logs and the store must still be written.
 const DISK_FREE_MIN: u64 = 256 * 1024 * 1024;
 
+/// With how much left, in bytes, the node counts as short, and evicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Of memory.
+    pub memory: u64,
+    /// Of the disk that holds the data directory.
+    pub disk: u64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { memory: MEMORY_RESERVED, disk: DISK_FREE_MIN }
+    }
+}
+
 /// Open files of the process that are not for pods: the store, clients of the API, images, logs being read.
 const FILES_RESERVED: u64 = 1024;
 
@@ -114,13 +129,10 @@ impl Left {
 }
 
 /// Asks the system what is left.
-pub(crate) fn room(data_dir: &Path) -> Room {
+pub(crate) fn room(data_dir: &Path, least: Thresholds) -> Room {
     let memory = text_in("/proc/meminfo").and_then(|t| available_memory(&t));
     let disk = rustix::fs::statvfs(data_dir).ok().map(|d| d.f_bavail.saturating_mul(d.f_frsize));
-    Room {
-        memory: Left { least: MEMORY_RESERVED, available: memory },
-        disk: Left { least: DISK_FREE_MIN, available: disk },
-    }
+    Room { memory: Left { least: least.memory, available: memory }, disk: Left { least: least.disk, available: disk } }
 }
 
 /// How the machine is with so much left.

@@ -18,6 +18,8 @@ pub(crate) struct Meters(Arc<Mutex<State>>);
 struct State {
     next: u64,
     pods: BTreeMap<String, Pod>,
+    /// By what exceeded what.
+    evictions: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Default)]
@@ -63,6 +65,13 @@ impl Total {
     }
 }
 
+/// What has happened on this node so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) started: u64,
+    pub(crate) evictions: BTreeMap<&'static str, u64>,
+}
+
 /// A pod as it is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PodReading {
@@ -97,6 +106,17 @@ impl Meters {
         let run = Run { container: container.to_owned(), since, control };
         state.pods.entry(uid.to_owned()).or_default().running.insert(id, run);
         Meter { meters: self.clone(), uid: uid.to_owned(), id }
+    }
+
+    /// A pod was evicted for this reason.
+    pub(crate) fn evicted(&self, signal: &'static str) {
+        *self.lock().evictions.entry(signal).or_default() += 1;
+    }
+
+    /// How many runs have begun, and how many pods were evicted for which reason.
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.lock();
+        Counts { started: state.next, evictions: state.evictions.clone() }
     }
 
     /// Forgets a pod that is gone.

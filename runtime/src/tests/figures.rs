@@ -52,3 +52,28 @@ async fn a_running_pod_is_measured_until_it_is_gone() {
     assert!(!told(&rig, "/metrics/resource").await.contains("pod=\"p\""));
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_that_is_short_of_disk_lets_go_of_the_pod_that_matters_least() {
+    let dir = tempfile::tempdir().unwrap();
+    let thresholds = Thresholds { disk: u64::MAX, ..Thresholds::default() };
+    let rig = Rig::start_with(Config { thresholds, ..Config::default() }, dir.path(), Api::new()).await;
+    rig.push("waits", "1", &guests::prints_environment_and_waits()).await;
+    let pod = |name: &str, priority: i32| {
+        let spec = json!({
+            "nodeName": "localhost", "priority": priority, "containers": [{ "name": "c", "image": "waits:1" }],
+        });
+        rig.api.put("pods", "default", name, json!({ "metadata": {}, "spec": spec }));
+    };
+    pod("critical", 2_000_000_000);
+    rig.api.until("pods", "critical", |p| condition(p, "Ready") == "True").await;
+    pod("least", 0);
+    let evicted = rig.api.until("pods", "least", |p| p["status"]["phase"] == "Failed").await;
+    assert_eq!(evicted["status"]["reason"], "Evicted");
+    let message = evicted["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("The node was low on resource: ephemeral-storage. Threshold quantity: "), "{message}");
+    assert_eq!(condition(&evicted, "DisruptionTarget"), "True");
+    assert_eq!(condition(&rig.api.get("pods", "default", "critical").unwrap(), "Ready"), "True");
+    assert!(told(&rig, "/metrics").await.contains("\nkubelet_evictions{eviction_signal=\"nodefs.available\"} 1\n"));
+    rig.stop().await;
+}

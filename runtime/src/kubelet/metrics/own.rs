@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::super::exposition::Exposition;
 use super::{containers, seconds};
 use crate::pods::Record;
-use crate::stats::meters::Total;
+use crate::stats::meters::{Counts, Total};
 use crate::stats::{ContainerFigures, Figures};
 
 /// `/metrics`: what the agent does, under the kubelet's names.
-pub(in crate::kubelet) fn own(figures: &Figures, records: &[((String, String), Record)]) -> String {
+pub(in crate::kubelet) fn own(figures: &Figures, records: &[((String, String), Record)], counts: &Counts) -> String {
     let mut out = Exposition::default();
     let running = figures.pods.iter().filter(|pod| !pod.containers.is_empty()).count();
     out.family("kubelet_running_pods", "gauge", "[BETA] Number of pods that have a running pod sandbox");
@@ -18,6 +18,13 @@ pub(in crate::kubelet) fn own(figures: &Figures, records: &[((String, String), R
     out.family(name, "gauge", "[BETA] Number of containers currently running");
     for (state, count) in states(records) {
         out.series(name, &[("container_state", state)], count);
+    }
+    let name = "kubelet_started_containers_total";
+    out.family(name, "counter", "[ALPHA] Cumulative number of containers started");
+    out.series(name, &[("container_type", "container")], counts.started);
+    out.family("kubelet_evictions", "counter", "[ALPHA] Cumulative number of pod evictions by eviction signal");
+    for (signal, count) in &counts.evictions {
+        out.series("kubelet_evictions", &[("eviction_signal", signal)], count);
     }
     traffic(&mut out, figures);
     let process = &figures.machine;
@@ -112,13 +119,15 @@ mod tests {
     fn pods_answers_are_told_by_class() {
         let mut figures = sample();
         figures.pods[0].containers.truncate(1);
-        let text = own(&figures, &[]);
+        let text = own(&figures, &[], &Counts { started: 3, evictions: BTreeMap::from([("nodefs.available", 1)]) });
         let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         expect![[r#"
             kubelet_running_pods 1
             kubelet_running_containers{container_state="created"} 0
             kubelet_running_containers{container_state="exited"} 0
             kubelet_running_containers{container_state="running"} 0
+            kubelet_started_containers_total{container_type="container"} 3
+            kubelet_evictions{eviction_signal="nodefs.available"} 1
             coracle_pod_network_receive_bytes_total{namespace="default",pod="a"} 40
             coracle_pod_network_transmit_bytes_total{namespace="default",pod="a"} 80
             coracle_pod_connections_total{namespace="default",pod="a"} 0
