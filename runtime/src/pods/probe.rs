@@ -33,6 +33,10 @@ const BEGINS_TO_LISTEN: Duration = Duration::from_secs(1);
 /// The first wait for a container that does not listen yet; it doubles.
 const LISTENS_FIRST: Duration = Duration::from_millis(10);
 
+/// A container that was told to stop has, as a rule, ended after so long; then nobody need hear that it no longer
+/// answered.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+
 /// What a container answers to one question.
 enum Answer {
     /// It is well.
@@ -95,7 +99,11 @@ impl Watch<'_> {
         let mut opinion = Opinion::new(self.spec);
         loop {
             ticks.tick().await;
-            let Some(healthy) = self.say(self.settled().await) else { continue };
+            let answer = self.settled().await;
+            if self.order.stop.is_cancelled() || self.order.kill.is_cancelled() {
+                sleep(LAST_BREATH).await;
+            }
+            let Some(healthy) = self.say(answer) else { continue };
             let Some(healthy) = opinion.hear(healthy) else { continue };
             let (slot, run, probe) = (self.order.slot, self.order.run, self.probe);
             self.order.report(Event::Probed { slot, run, probe, healthy }).await;

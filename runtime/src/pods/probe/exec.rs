@@ -49,16 +49,10 @@ pub(in crate::pods) async fn run(order: &Order, sandbox: &Sandbox, action: &Exec
     let args = action.command.clone().unwrap_or_default();
     let exec = Exec { args, stdin: None, stdout: kept.clone(), stderr: kept.clone() };
     match order.shared.wasm.exec(sandbox, exec).await {
-        Ok(outcome) => Came::Ended { code: code(&outcome), output: kept.text() },
+        // Nobody asks a command to stop: it ended with its container.
+        Ok(Outcome::Stopped) => Came::Not(ExecError::Ended),
+        Ok(outcome) => Came::Ended { code: outcome.exit_code(), output: kept.text() },
         Err(error) => Came::Not(error),
-    }
-}
-
-/// A command is never asked to end: what stopped it is a kill.
-fn code(outcome: &Outcome) -> i32 {
-    match outcome {
-        Outcome::Stopped => 137,
-        Outcome::Exited(_) | Outcome::Trapped { .. } | Outcome::OutOfMemory => outcome.exit_code(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Redirects are followed on the same host; one to another host counts as success, with a warning. Hooks fetch the
 //! same way, and read less into the answer.
 
+use std::error::Error as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -155,8 +156,20 @@ fn in_words(error: &hyper::Error) -> String {
     } else if error.is_parse() {
         format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response: {error}")
     } else {
-        crate::with_causes(error)
+        system(error).map_or_else(|| crate::with_causes(error), |system| format!("read: {}", place::in_words(system)))
     }
+}
+
+/// The system's error behind one of the connection, if there is one.
+fn system(error: &hyper::Error) -> Option<&std::io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(system) = error.downcast_ref() {
+            return Some(system);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// One request and its answer, on a connection of its own.

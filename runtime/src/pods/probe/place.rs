@@ -67,8 +67,16 @@ pub(super) async fn connect(order: &Order, host: &str, port: u16) -> Result<TcpS
     })?;
     TcpStream::connect(real).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => refused(),
-        _ => Refusal::Other(format!("dial tcp {authority}: connect: {error}")),
+        _ => Refusal::Other(format!("dial tcp {authority}: connect: {}", in_words(&error))),
     })
+}
+
+/// An error of the system as Go has it: `connection reset by peer`, without Rust's capital and number.
+pub(super) fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 #[cfg(test)]
@@ -84,6 +92,12 @@ mod tests {
         assert_eq!((named("web"), named("8081")), (Ok(8080), Ok(8081)));
         assert_eq!(named("none"), Err(r#"strconv.Atoi: parsing "none": invalid syntax"#.to_owned()));
         assert_eq!(port(&IntOrString::Int(0), &container), Err("invalid port number: 0".to_owned()));
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_as_go_has_them() {
+        assert_eq!(in_words(&io::Error::from_raw_os_error(104)), "connection reset by peer");
+        assert_eq!(in_words(&io::Error::other("odd")), "odd");
     }
 
     #[test]
