@@ -12,7 +12,11 @@
 //! Back of the envelope: five writes a pod at 60 to 250 µs of CPU make 1 ms; 10,000 are 10 s on one core, 5 on two.
 //! Memory: the object 6 KB in the store and 5 in each of four caches, the worker's task and channels 10, the listener's
 //! task 2; an instance a page of stack and 64 KB to 1 MB of its own.
-#![allow(clippy::expect_used, reason = "a bench that cannot measure ends with a message")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a bench that cannot measure ends with a message; of JSON what is not there is null"
+)]
 
 use std::time::{Duration, Instant};
 
