@@ -37,14 +37,12 @@ fn neighbours_that_take_all_they_can_are_held_and_harm_nobody() {
     for kind in ["cpu", "calls", "turns", "log", "sockets"] {
         cluster.api().create(PODS, &neighbour(kind, &json!({"requests": {"cpu": "100m"}})));
     }
-    eventually("the sockets' end", || {
+    let sockets = eventually("the sockets' end", || {
         let log = cluster.coracle("logs burn-sockets").tried()?;
         let count = log.split_once(" sockets, and then: ").and_then(|(count, _)| count.parse::<u32>().ok());
-        match count {
-            Some(count) => Ok(assert!((1..10_000).contains(&count), "{log}")),
-            None => Err(format!("no end yet: {log}")),
-        }
+        count.ok_or_else(|| format!("no end yet: {log}"))
     });
+    assert!((1..10_000).contains(&sockets), "{sockets}");
     for _ in 0..100 {
         let (status, body) = http::get(cluster.node_port(30080), "/healthz").expect("the neighbour answers");
         assert_eq!((status, &body[..]), (200, "ok\n"));
