@@ -18,6 +18,7 @@ pub mod volumes;
 
 pub mod logs;
 
+mod any_certificate;
 mod evictions;
 mod kubelet;
 mod node;
