@@ -46,9 +46,11 @@ impl Lifecycle {
     pub(super) fn hooked(&mut self, slot: Slot, run: Run, succeeded: bool, now: Timestamp, effects: &mut Vec<Effect>) {
         let probes = self.plan.containers.get(slot.0).map(|p| p.probes).unwrap_or_default();
         let kill_at = after(now, self.plan.grace);
+        let active = self.is_active();
         let Some(c) = self.container(slot).filter(|c| c.is_running(run)) else { return };
         let State::Running { hooked, failed, started, ready, halt, .. } = &mut c.state else { return };
-        if *halt != Halt::No {
+        // While the pod stops, a sidecar is stopped when its turn comes, and no sooner.
+        if *halt != Halt::No || !active {
             return;
         }
         if succeeded {

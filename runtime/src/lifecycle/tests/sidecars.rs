@@ -220,3 +220,24 @@ fn a_second_deletion_only_hurries() {
         "#]],
     );
 }
+
+#[test]
+fn a_hook_that_fails_while_the_pod_stops_stops_no_sidecar_before_its_turn() {
+    let mut plan = plan(RestartPolicy::Always, "s", 1);
+    plan.containers[0].post_start = true;
+    check(
+        plan,
+        vec![
+            (0, Event::Tick),
+            (0, Event::Prepared { ip: IP }),
+            (0, started(0, 1)),
+            (0, Event::Hooked { slot: Slot(0), run: Run(1), succeeded: true }),
+            (1, started(1, 1)),
+            (2, delete(30)),
+            (3, Event::Hooked { slot: Slot(0), run: Run(1), succeeded: false }),
+            (4, ended(1, 1, 0)),
+            (5, ended(0, 1, 0)),
+        ],
+        &expect![[""]],
+    );
+}
