@@ -238,6 +238,16 @@ fn a_hook_that_fails_while_the_pod_stops_stops_no_sidecar_before_its_turn() {
             (4, ended(1, 1, 0)),
             (5, ended(0, 1, 0)),
         ],
-        &expect![[""]],
+        &expect![[r#"
+            0s Pending [PodInitializing×0 PodInitializing×0] → prepare
+            0s Pending [PodInitializing×0 PodInitializing×0] → start 0.1
+            0s Pending [PodInitializing×0 PodInitializing×0] → 
+            0s Pending [running+×0 PodInitializing×0] → start 1.1
+            1s Running [running+×0 running+×0] → 
+            2s Running [running+×0 running+×0] → say Killing, stop 1.1
+            3s Running [running+×0 running+×0] → 
+            4s Running [running+×0 Completed/0×0] → say Killing, stop 0.1
+            5s Succeeded [Completed/0×0 Completed/0×0] → remove
+        "#]],
     );
 }
