@@ -46,7 +46,8 @@ fn main() {
 }
 
 fn many(sample: &str, size: u64, quiet: Duration) -> [String; 9] {
-    let cluster = Cluster::builder().pods_from(PODS).start();
+    let why = "more is said of so many pods than anybody reads";
+    let cluster = Cluster::builder().pods_from(PODS).expect_log("an event was dropped", why).start();
     cluster.push(sample);
     let api = cluster.api();
     api.create("/api/v1/namespaces/default/services", &service());
