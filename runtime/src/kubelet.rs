@@ -15,6 +15,8 @@ mod exposition;
 mod logs;
 mod metrics;
 mod pods;
+#[expect(dead_code, reason = "its protocols come next")]
+mod session;
 
 use async_trait::async_trait;
 use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, body_of};
