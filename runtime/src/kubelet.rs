@@ -32,6 +32,7 @@ use crate::stats::summary::{self, Depth, Disk};
 use crate::stats::usage;
 
 pub(crate) use config::config;
+pub(crate) use session::Sessions;
 
 /// Serves the kubelet's API out of what the node knows of its pods.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub(crate) struct Kubelet {
     pub(crate) logs: Logs,
     pub(crate) records: Records,
     pub(crate) stats: Stats,
+    #[expect(dead_code, reason = "its protocols come next")]
+    pub(crate) sessions: Sessions,
     pub(crate) config: Value,
 }
 

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use images::pull::Puller;
 use images::{ImageStore, Policy};
-use kubelet::Kubelet;
+use kubelet::{Kubelet, Sessions};
 use logs::{Logs, Rotation};
 use node::{Collector, Keeper, Machine};
 use pods::{Inboxes, Records, Shared};
@@ -229,6 +229,7 @@ impl Node {
             logs: self.shared.logs.clone(),
             records: self.shared.records.clone(),
             stats: self.shared.stats.clone(),
+            sessions: Sessions::new(&self.shared),
             config: self.config.clone(),
         })
     }

@@ -3,8 +3,12 @@
 //! It knows streams and no protocol: whoever speaks one gives the [`Streams`], and tells the [`Exit`].
 //! Invariant: nothing of a session outlives its client or its container.
 
+use std::sync::{Arc, Weak};
+
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+
+use crate::pods::Shared;
 
 /// Bytes from the client. Their end is the end of the input.
 pub(crate) type Input = Box<dyn AsyncRead + Send + Sync + Unpin>;
@@ -55,20 +59,33 @@ pub(crate) struct Command {
     pub(crate) tty: bool,
 }
 
-/// Whether a session can be had, asked before any protocol is spoken.
-///
-/// # Errors
-/// The kubelet's words, for an answer of 404.
-pub(crate) fn check(_place: &Place) -> Result<(), String> {
-    Ok(())
+/// How sessions are had in the containers of a node. Holding it keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    node: Weak<Shared>,
 }
 
-/// Runs a command in the container to its end.
-pub(crate) async fn exec(_place: Place, _command: Command, _streams: Streams) -> Exit {
-    Exit::Failed("this node does not offer exec".to_owned())
-}
+impl Sessions {
+    pub(crate) fn new(node: &Arc<Shared>) -> Self {
+        Self { node: Arc::downgrade(node) }
+    }
 
-/// Joins the streams with those of the container, until it ends or the client leaves.
-pub(crate) async fn attach(_place: Place, _tty: bool, _streams: Streams) -> Exit {
-    Exit::Failed("this node does not offer attach".to_owned())
+    /// Whether a session can be had, asked before any protocol is spoken.
+    ///
+    /// # Errors
+    /// The kubelet's words, for an answer of 404.
+    pub(crate) fn check(&self, _place: &Place) -> Result<(), String> {
+        self.node.upgrade().map(drop).ok_or_else(|| "the node is shutting down".to_owned())
+    }
+
+    /// Runs a command in the container to its end. Dropping the future ends it: whoever speaks the protocol drops it
+    /// when the client's connection is gone. The outputs are flushed, and not shut down, before it returns.
+    pub(crate) async fn exec(&self, _place: Place, _command: Command, _streams: Streams) -> Exit {
+        Exit::Failed("this node does not offer exec".to_owned())
+    }
+
+    /// Joins the streams with those of the container, until it ends or the client leaves: see [`Self::exec`].
+    pub(crate) async fn attach(&self, _place: Place, _tty: bool, _streams: Streams) -> Exit {
+        Exit::Failed("this node does not offer attach".to_owned())
+    }
 }
