@@ -11,6 +11,9 @@ pub mod quantity;
 pub mod quoted;
 pub mod selector;
 
+pub mod node_selector;
+pub mod storage;
+
 pub mod failure;
 pub mod field;
 pub mod limits;
