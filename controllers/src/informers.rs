@@ -9,9 +9,9 @@ mod feed;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Api, Client};
@@ -34,6 +34,9 @@ pub(crate) struct Informers {
     pub(crate) leases: Arc<Informer<Lease>>,
     pub(crate) accounts: Arc<Informer<ServiceAccount>>,
     pub(crate) budgets: Arc<Informer<PodDisruptionBudget>>,
+    pub(crate) statefulsets: Arc<Informer<StatefulSet>>,
+    pub(crate) revisions: Arc<Informer<ControllerRevision>>,
+    pub(crate) claims: Arc<Informer<PersistentVolumeClaim>>,
 }
 
 impl Informers {
@@ -50,6 +53,9 @@ impl Informers {
         start(&self.leases, client, tasks, token);
         start(&self.accounts, client, tasks, token);
         start(&self.budgets, client, tasks, token);
+        start(&self.statefulsets, client, tasks, token);
+        start(&self.revisions, client, tasks, token);
+        start(&self.claims, client, tasks, token);
     }
 
     /// Returns when every cache has been filled once.
@@ -65,6 +71,9 @@ impl Informers {
         self.leases.synced().await;
         self.accounts.synced().await;
         self.budgets.synced().await;
+        self.statefulsets.synced().await;
+        self.revisions.synced().await;
+        self.claims.synced().await;
     }
 }
 

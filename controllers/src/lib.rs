@@ -3,8 +3,11 @@
 //! They share one client and one set of watches ([`informers`]) and nothing else; none calls another.
 //! An idle cluster costs them nothing: they act on changes, not on a clock.
 
+mod canonical;
 mod discovery;
 mod events;
+mod expectations;
+mod hash;
 mod informers;
 mod ownership;
 mod pod_facts;

@@ -1,16 +1,14 @@
 //! The ReplicaSet controller: as many pods as the ReplicaSet asks for, no more, no fewer.
 //!
 //! Invariant: it never decides on a cache that does not yet show its own last creations and deletions of
-//! that ReplicaSet ([`expectations`]), so a slow watch never makes it create a pod twice.
+//! that ReplicaSet ([`crate::expectations`]), so a slow watch never makes it create a pod twice.
 
-mod expectations;
 mod plan;
 mod pods;
 mod status;
 mod victims;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock;
@@ -21,13 +19,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 
+use crate::expectations::Expectations;
 use crate::informers::Change;
 use crate::ownership::{self, Claim, controller_of, controller_reference};
 use crate::pod_facts;
 use crate::queue::Queue;
 use crate::reconcile::{Context, Controller, Next, ReconcileError};
 use crate::refusal::{Refusal, gone_is_fine, refusal, words};
-use expectations::Expected;
 use plan::{BURST_MAX, Plan, plan};
 
 /// The component that speaks in events.
@@ -43,13 +41,14 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 pub(crate) struct ReplicaSets {
     context: Context,
     queue: Queue<NamespacedName>,
-    expected: Mutex<HashMap<NamespacedName, Expected>>,
+    expected: Expectations,
 }
 
 impl ReplicaSets {
     /// Builds the controller and lets it hear of ReplicaSets and pods.
     pub(crate) fn build(context: &Context) -> Arc<Self> {
-        let this = Arc::new(Self { context: context.clone(), queue: Queue::default(), expected: Mutex::default() });
+        let this =
+            Arc::new(Self { context: context.clone(), queue: Queue::default(), expected: Expectations::default() });
         let heard = Arc::clone(&this);
         context.informers.replicasets.on_change(move |change| heard.replicaset_changed(change));
         let heard = Arc::clone(&this);
@@ -85,21 +84,6 @@ impl ReplicaSets {
 
     fn pods_api(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.context.client.clone(), namespace)
-    }
-
-    fn is_caught_up(&self, key: &NamespacedName) -> bool {
-        let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(expected) = all.get_mut(key) else { return true };
-        let met = expected.is_met(&key.namespace, &self.context.informers.pods);
-        if met {
-            all.remove(key);
-        }
-        met
-    }
-
-    fn expect(&self, key: &NamespacedName, add: impl FnOnce(&mut Expected)) {
-        let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        add(all.entry(key.clone()).or_default());
     }
 
     /// The pods that are the ReplicaSet's: its own that still fit, and orphans it could adopt.
@@ -160,7 +144,7 @@ impl ReplicaSets {
                 match result {
                     Ok(created) => {
                         let mark = self.context.informers.pods.mark(created.metadata.resource_version.as_deref());
-                        self.expect(key, |expected| expected.creation(mark));
+                        self.expected.written(key, mark);
                         let message = format!("Created pod: {}", created.name_any());
                         self.context.events.normal(COMPONENT, set, "SuccessfulCreate", message);
                     }
@@ -185,7 +169,7 @@ impl ReplicaSets {
         let api = self.pods_api(&key.namespace);
         let one = async |pod: &Arc<Pod>| {
             let uid = pod.uid().unwrap_or_default();
-            self.expect(key, |expected| expected.deletion(pod.name_any(), uid.clone()));
+            self.expected.deletion(key, pod.name_any(), uid.clone());
             let params =
                 DeleteParams::background().preconditions(Preconditions { uid: Some(uid), resource_version: None });
             let result = api.delete(&pod.name_any(), &params).await;
@@ -195,7 +179,7 @@ impl ReplicaSets {
                     self.context.events.normal(COMPONENT, set, "SuccessfulDelete", message);
                 }
                 Err(error) => {
-                    self.expect(key, |expected| expected.deletion_failed(&pod.name_any()));
+                    self.expected.deletion_failed(key, &pod.name_any());
                     if refusal(error) != Refusal::NotFound {
                         let message = format!("Error deleting: {}", words(error));
                         self.context.events.warning(COMPONENT, set, "FailedDelete", message);
@@ -243,10 +227,10 @@ impl Controller for ReplicaSets {
 
     async fn reconcile(&self, key: &NamespacedName) -> Result<Next, ReconcileError> {
         let Some(set) = self.context.informers.replicasets.get(key) else {
-            self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.expected.forget(key);
             return Ok(Next::Done);
         };
-        let caught_up = self.is_caught_up(key);
+        let caught_up = self.expected.are_met(key, &self.context.informers.pods);
         let claimed = self.claimed(&set, key).await?;
         let active: Vec<_> = claimed.iter().filter(|pod| pod_facts::is_active(pod)).cloned().collect();
         let managed = if caught_up && set.metadata.deletion_timestamp.is_none() {

@@ -10,12 +10,10 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use serde_json::Value;
 
+use crate::canonical::canonical;
+use crate::hash::safe_letters;
 use crate::ownership::controller_reference;
-
-/// The letters of generated names: no vowels, no digits that look like them (upstream's `rand.SafeEncodeString`).
-const SAFE_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Whether two templates are the same but for the label that tells ReplicaSets apart.
 pub(super) fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
@@ -31,43 +29,9 @@ fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
     template
 }
 
-/// The template as JSON without what is empty: an absent list and an empty one say the same.
-fn canonical(template: &PodTemplateSpec) -> Value {
-    let mut value = serde_json::to_value(template).unwrap_or_default();
-    prune(&mut value);
-    value
-}
-
-fn prune(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.values_mut().for_each(prune);
-            map.retain(|_, v| !is_empty_list_or_null(v));
-        }
-        Value::Array(list) => list.iter_mut().for_each(prune),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// An empty object is kept: `emptyDir: {}` says something.
-fn is_empty_list_or_null(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
 /// Ten letters that stand for a template; a collision count other than zero gives others.
 pub(super) fn template_hash(template: &PodTemplateSpec, collisions: i32) -> String {
-    let text = canonical(template).to_string();
-    let tail = if collisions == 0 { Vec::new() } else { i64::from(collisions).to_le_bytes().to_vec() };
-    let mut hash = 0x811c_9dc5_u32;
-    for byte in text.bytes().chain(tail) {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    let letter = |digit: u8| SAFE_LETTERS.get(usize::from(digit) % SAFE_LETTERS.len()).copied().map_or('b', char::from);
-    format!("{hash:010}").bytes().map(letter).collect()
+    safe_letters(&canonical(template).to_string(), collisions)
 }
 
 /// The ReplicaSet for the Deployment's template as it is now, with no replicas yet.
@@ -101,7 +65,7 @@ pub(super) fn new_replicaset(deployment: &Deployment) -> ReplicaSet {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -123,16 +87,6 @@ mod tests {
         assert!(same_template(&base, &template(hashed)));
         assert!(same_template(&base, &template(spelled)));
         assert!(!same_template(&base, &template(other)));
-    }
-
-    #[test]
-    fn the_hash_is_ten_safe_letters_and_stable() {
-        let base = template(json!({"spec": {"containers": [{"name": "c", "image": "i"}]}}));
-        let hash = template_hash(&base, 0);
-        assert_eq!(hash.len(), 10);
-        assert!(hash.bytes().all(|b| SAFE_LETTERS.contains(&b)));
-        assert_eq!(hash, template_hash(&base, 0));
-        assert_ne!(hash, template_hash(&base, 1));
     }
 
     #[test]
