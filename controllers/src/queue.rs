@@ -2,6 +2,7 @@
 //!
 //! It is bounded by the number of objects that exist, because a key waits in it at most once. A key that is
 //! added while it is worked on comes again afterwards. Failures of a key delay it, twice as long each time.
+//! A key whose work was long rests before it comes again, so that what changes meanwhile is done in one go.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -16,6 +17,9 @@ pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 
 /// The longest delay after failures (client-go's `DefaultControllerRateLimiter`).
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1000);
+
+/// A rest shorter than this is not worth a timer.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// The delay after the `failures`-th failure in a row.
 pub(crate) fn backoff(failures: u32, max: Duration) -> Duration {
@@ -37,6 +41,7 @@ struct State<K> {
     later: BTreeMap<(Instant, u64), K>,
     due: HashMap<K, (Instant, u64)>,
     failures: HashMap<K, u32>,
+    resting: HashMap<K, Instant>,
     serial: u64,
 }
 
@@ -56,6 +61,7 @@ impl<K> Queue<K> {
             later: BTreeMap::new(),
             due: HashMap::new(),
             failures: HashMap::new(),
+            resting: HashMap::new(),
             serial: 0,
         };
         Self { state: Mutex::new(state), wake: Notify::new(), backoff_max }
@@ -124,12 +130,14 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         }
     }
 
-    /// Says that the work on a key has ended; if it was added meanwhile it waits again.
-    pub(crate) fn done(&self, key: &K) {
+    /// Says that the work on a key has ended; if it was added meanwhile it waits again, at least for `rest`.
+    pub(crate) fn done(&self, key: &K, rest: Duration) {
         let mut state = self.lock();
         state.working.remove(key);
-        if state.waiting.contains(key) {
-            state.ready.push_back(key.clone());
+        if rest >= REST_MIN {
+            state.rest(key.clone(), rest);
+        }
+        if state.waiting.remove(key) && state.add(key.clone()) {
             drop(state);
             self.wake.notify_one();
         }
@@ -137,12 +145,26 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
+    /// Whether somebody is to be woken.
     fn add(&mut self, key: K) -> bool {
+        if let Some(until) = self.resting.get(&key).copied() {
+            if until > Instant::now() {
+                self.add_at(key, until);
+                return true;
+            }
+            self.resting.remove(&key);
+        }
         if !self.waiting.insert(key.clone()) || self.working.contains(&key) {
             return false;
         }
         self.ready.push_back(key);
         true
+    }
+
+    fn rest(&mut self, key: K, rest: Duration) {
+        let now = Instant::now();
+        self.resting.retain(|_, until| *until > now);
+        self.resting.insert(key, now + rest);
     }
 
     fn add_at(&mut self, key: K, at: Instant) {
@@ -192,9 +214,9 @@ mod tests {
         queue.add("a");
         queue.add("a");
         assert!(queue.next().now_or_never().is_none(), "one worker per key");
-        queue.done(&key);
+        queue.done(&key, Duration::ZERO);
         assert_eq!(queue.next().now_or_never(), Some("a"));
-        queue.done(&key);
+        queue.done(&key, Duration::ZERO);
         assert!(queue.next().now_or_never().is_none());
     }
 
@@ -207,8 +229,28 @@ mod tests {
         queue.add_after("a", Duration::from_secs(30));
         assert_eq!(queue.next().await, "a");
         assert_eq!(start.elapsed().as_secs(), 10);
-        queue.done(&"a");
+        queue.done(&"a", Duration::ZERO);
         assert!(tokio::time::timeout(Duration::from_secs(100), queue.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_whose_work_was_long_rests_and_others_do_not() {
+        let queue = Queue::default();
+        let rest = Duration::from_secs(10);
+        queue.add("a");
+        queue.next().await;
+        queue.add("a");
+        queue.done(&"a", rest);
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.next().now_or_never(), Some("b"));
+        let start = Instant::now();
+        assert_eq!(queue.next().await, "a");
+        assert_eq!(start.elapsed(), rest);
+        queue.done(&"a", Duration::ZERO);
+        assert!(queue.next().now_or_never().is_none(), "however often it was added it comes once");
+        queue.add("a");
+        assert_eq!(queue.next().now_or_never(), Some("a"), "it has rested");
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,7 +264,7 @@ mod tests {
             let start = Instant::now();
             queue.add_failed("a");
             let key = queue.next().await;
-            queue.done(&key);
+            queue.done(&key, Duration::ZERO);
             waits.push(start.elapsed().as_millis());
         }
         assert_eq!(waits, [5, 10, 20, 5]);
