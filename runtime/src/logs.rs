@@ -64,16 +64,15 @@ impl Logs {
     /// Begins the log of a run; the logs of runs before the previous one are deleted.
     ///
     /// # Errors
-    /// An I/O error if the file cannot be made.
+    /// An I/O error if they cannot be deleted.
     pub fn begin(&self, place: &Place, restarts: u32) -> io::Result<Arc<ContainerLog>> {
         let dir = self.dir(place);
-        std::fs::create_dir_all(&dir)?;
         for (run, path) in runs(&dir)? {
             if run.saturating_add(1) < restarts {
                 std::fs::remove_file(path)?;
             }
         }
-        let log = Arc::new(ContainerLog::create(&dir, restarts, self.rotation)?);
+        let log = Arc::new(ContainerLog::new(&dir, restarts, self.rotation));
         self.lock().insert(place.clone(), Arc::clone(&log));
         Ok(log)
     }
@@ -134,10 +133,14 @@ fn pod_dir(namespace: &str, pod: &str, uid: &str) -> String {
     format!("{namespace}_{pod}_{uid}")
 }
 
-/// Every file of a container's logs, with the number of its run.
+/// Every file of a container's logs, with the number of its run; a container that printed nothing has none.
 fn runs(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
         let run = name.to_str().and_then(|n| n.split_once(".log")).and_then(|(run, _)| run.parse().ok());

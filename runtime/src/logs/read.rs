@@ -88,7 +88,9 @@ pub(super) fn open_all(dir: &Path, run: u32) -> io::Result<Vec<File>> {
         .collect();
     aside.sort();
     let current = dir.join(file_name(run, None));
-    aside.into_iter().map(|(_, path)| path).chain([current]).map(File::open).collect()
+    let opened = aside.into_iter().map(|(_, path)| path).chain([current]).map(File::open);
+    // A run that printed nothing has no file.
+    opened.filter(|file| !matches!(file, Err(error) if error.kind() == io::ErrorKind::NotFound)).collect()
 }
 
 /// Drops the files before the last so many lines, and tells where in the first that is left they begin.

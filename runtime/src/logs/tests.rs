@@ -130,7 +130,9 @@ fn only_the_previous_run_is_kept_and_pods_that_are_gone_are_swept() {
     let dir = tempfile::tempdir().unwrap();
     let logs = Logs::new(dir.path(), Rotation::default());
     for run in 0..4 {
-        logs.begin(&place(), run).unwrap();
+        let log = logs.begin(&place(), run).unwrap();
+        Output::stdout(&log).write(b"a line\n");
+        logs.end(&place(), &log);
     }
     let mut names: Vec<_> =
         std::fs::read_dir(logs.dir(&place())).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -140,4 +142,19 @@ fn only_the_previous_run_is_kept_and_pods_that_are_gone_are_swept() {
     assert!(logs.dir(&place()).exists());
     logs.sweep(|_| false);
     assert!(!logs.dir(&place()).exists());
+}
+
+#[tokio::test]
+async fn a_quiet_container_has_no_file_until_somebody_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::new(dir.path(), Rotation::default());
+    let log = logs.begin(&place(), 0).unwrap();
+    assert_eq!(shown(&logs, 0, Options::default()).await, "");
+    let followed = read(&logs.dir(&place()), 0, Some(&log), Options { follow: true, ..Options::default() }).unwrap();
+    Output::stdout(&log).write(b"a line\n");
+    logs.end(&place(), &log);
+    let followed: Vec<_> = followed.map(|bytes| bytes.unwrap()).collect().await;
+    assert_eq!(followed.concat(), b"a line\n");
+    logs.begin(&place(), 1).unwrap();
+    assert_eq!(shown(&logs, 1, Options::default()).await, "", "it printed nothing in this run");
 }

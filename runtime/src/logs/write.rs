@@ -2,6 +2,7 @@
 //!
 //! Lines are gathered for [`FLUSH_DELAY`], so that a chatty guest costs few writes; the end of the run writes what is
 //! left. A guest that prints more than [`RATE`] bytes a second waits, as one does whose reader is slow; nothing is lost.
+//! The file is made with the first line and open only while lines are written: thousands of quiet pods cost no handles.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -59,7 +60,8 @@ pub struct ContainerLog {
 
 #[derive(Debug)]
 struct State {
-    file: File,
+    /// Open while there is something to write.
+    file: Option<File>,
     size: u64,
     buffer: Vec<u8>,
     partial: [Vec<u8>; 2],
@@ -70,25 +72,24 @@ struct State {
 }
 
 impl ContainerLog {
-    pub(super) fn create(dir: &Path, run: u32, rotation: Rotation) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(dir.join(file_name(run, None)))?;
+    pub(super) fn new(dir: &Path, run: u32, rotation: Rotation) -> Self {
         let state = State {
-            size: file.metadata()?.len(),
-            file,
+            size: 0,
+            file: None,
             buffer: Vec::new(),
             partial: [Vec::new(), Vec::new()],
             allowance: BURST,
             filled_at: clock::now(),
             failed: false,
         };
-        Ok(Self {
+        Self {
             run,
             dir: dir.to_owned(),
             state: Mutex::new(state),
             dirty: Notify::new(),
             progress: watch::Sender::new(Progress::default()),
             rotation,
-        })
+        }
     }
 
     /// Which run it is the log of.
@@ -100,10 +101,12 @@ impl ContainerLog {
         self.progress.subscribe()
     }
 
-    /// All its files, oldest first, and the number that the last will have when it is put aside.
+    /// All its files, oldest first, and the number that the last will have when it is put aside. There is a last one,
+    /// for those who wait for it to grow.
     pub(super) fn open_all(&self) -> io::Result<(Vec<File>, u64)> {
         // Under the lock no file is put aside.
-        let _state = self.lock();
+        let mut state = self.lock();
+        self.file(&mut state)?;
         let generation = self.progress.borrow().generation;
         super::read::open_all(&self.dir, self.run).map(|files| (files, generation))
     }
@@ -127,10 +130,11 @@ impl ContainerLog {
         }
     }
 
-    /// Writes what has been gathered. Tells whether the beginning of a line is left.
+    /// Writes what has been gathered, and closes the file. Tells whether the beginning of a line is left.
     pub(super) fn flush(&self) -> bool {
         let mut state = self.lock();
         self.write_out(&mut state);
+        state.file = None;
         state.partial.iter().any(|p| !p.is_empty())
     }
 
@@ -149,6 +153,7 @@ impl ContainerLog {
             append(&mut state.buffer, clock::now(), stream, tag, &text);
         }
         self.write_out(&mut state);
+        state.file = None;
     }
 
     fn take(&self, stream: Stream, bytes: &[u8]) {
@@ -184,8 +189,11 @@ impl ContainerLog {
         }
         let buffer = std::mem::take(&mut state.buffer);
         let length = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        // Before the first line of this process it is not known how much is there.
+        let opened = self.file(state).map(drop);
         let rotated = state.size > 0 && state.size.saturating_add(length) > self.rotation.max_bytes;
-        let written = if rotated { self.rotate(state) } else { Ok(()) }.and_then(|()| state.file.write_all(&buffer));
+        let written = opened.and_then(|()| if rotated { self.rotate(state) } else { Ok(()) });
+        let written = written.and_then(|()| self.file(state)?.write_all(&buffer));
         state.size += length;
         match written {
             Ok(()) => state.failed = false,
@@ -198,12 +206,24 @@ impl ContainerLog {
         self.progress.send_modify(|p| p.bytes += length);
     }
 
+    /// The file that is written to, made if there is none.
+    fn file<'a>(&self, state: &'a mut State) -> io::Result<&'a mut File> {
+        if state.file.is_none() {
+            std::fs::create_dir_all(&self.dir)?;
+            let file = File::options().create(true).append(true).open(self.dir.join(file_name(self.run, None)))?;
+            state.size = file.metadata()?.len();
+            state.file = Some(file);
+        }
+        state.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn rotate(&self, state: &mut State) -> io::Result<()> {
         let generation = self.progress.borrow().generation;
         let current = self.dir.join(file_name(self.run, None));
         std::fs::rename(&current, self.dir.join(file_name(self.run, Some(generation))))?;
-        state.file = File::options().create(true).append(true).open(&current)?;
+        state.file = None;
         state.size = 0;
+        self.file(state)?;
         let kept = u64::from(self.rotation.max_files.max(1)) - 1;
         if let Some(oldest) = (generation + 1).checked_sub(kept).and_then(|n| n.checked_sub(1)) {
             std::fs::remove_file(self.dir.join(file_name(self.run, Some(oldest))))?;

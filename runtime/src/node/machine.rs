@@ -25,11 +25,12 @@ impl Default for Thresholds {
     }
 }
 
-/// Open files of the process that are not for pods: the store, clients of the API, images, logs being read.
-const FILES_RESERVED: u64 = 1024;
+/// Open files of the process that come and go: connections of pods and of clients of the API, logs being written and
+/// read, images, the store.
+const FILES_RESERVED: u64 = 4096;
 
-/// Open files that a pod takes: the socket it listens on, and its log.
-const FILES_PER_POD: u64 = 2;
+/// Open files that a pod takes for as long as it runs: the socket it listens on.
+const FILES_PER_POD: u64 = 1;
 
 /// Why the machine cannot be described.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +170,7 @@ mod tests {
             "Debian GNU/Linux 12 (bookworm)"
         );
         assert_eq!(available_memory("MemTotal: 5 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
-        assert_eq!(pods_with_files(20_000), 9488);
+        assert_eq!(pods_with_files(20_000), 15_904);
         assert_eq!(pods_with_files(10), 0);
     }
 
