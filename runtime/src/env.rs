@@ -19,6 +19,9 @@ pub enum EnvError {
     /// An object that it refers to does not exist, or lacks the key.
     #[error("{0}")]
     Missing(String),
+    /// A variable that is not defined.
+    #[error("missing value for {0:?}")]
+    Unknown(String),
     /// A field of the downward API that there is not.
     #[error(transparent)]
     Field(#[from] NoSuchField),
@@ -67,6 +70,23 @@ pub fn given(container: &Container, program: &str, facts: &Facts<'_>, fetched: &
     }
     args.extend(expanded(&container.args));
     Ok(Given { args, env })
+}
+
+/// `text` with every `$(NAME)` replaced by its value in `env`.
+///
+/// # Errors
+/// [`EnvError::Unknown`] if there is no such variable.
+pub fn expand_known(text: &str, env: &[(String, String)]) -> Result<String, EnvError> {
+    let missing = std::cell::RefCell::new(None);
+    let value = |name: &str| {
+        let found = env.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+        if found.is_none() {
+            missing.borrow_mut().get_or_insert(name.to_owned());
+        }
+        found
+    };
+    let expanded = expand(text, &value);
+    missing.into_inner().map_or(Ok(expanded), |name| Err(EnvError::Unknown(name)))
 }
 
 fn environment(container: &Container, facts: &Facts<'_>, fetched: &Fetched) -> Result<Vec<(String, String)>, EnvError> {

@@ -6,6 +6,8 @@
 mod memory;
 mod mounts;
 mod payload;
+mod place;
+mod sub_path;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +20,9 @@ use crate::sources::{Fetched, Source};
 
 pub use memory::{is_in_memory, memory_limit};
 pub use mounts::{MountError, prepare_root};
+pub use place::{Keeps, Place, Places};
+
+use coracle_wasm::Access;
 
 /// Why a pod's volumes cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -158,29 +163,38 @@ pub fn references(pod: &Pod) -> BTreeSet<Source> {
     volumes.flat_map(payload::references).collect()
 }
 
-/// Makes or brings up to date all volumes of a pod. Those that did not change are not written.
+/// Makes or brings up to date all volumes of a pod, and tells where they are. Those that did not change are not
+/// written.
 ///
 /// # Errors
 /// [`VolumeError`] of the first that cannot be made.
-pub fn set_up(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<(), VolumeError> {
+pub fn set_up(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<Places, VolumeError> {
+    let mut places = Places::new();
     for volume in facts.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
         let path = dir.volume(&volume.name);
         let write = |source| VolumeError::Write { volume: volume.name.clone(), source };
-        match sort(volume) {
+        let own = |access| Place { root: path.clone(), beneath: PathBuf::new(), access, keeps: Keeps::Ephemeral };
+        let place = match sort(volume) {
             Sort::EmptyDir if is_in_memory(volume) => {
                 memory::make(&path, &dir.memory_volume(&volume.name)).map_err(write)?;
+                own(Access::ReadWrite)
             }
-            Sort::EmptyDir => std::fs::create_dir_all(&path).map_err(write)?,
+            Sort::EmptyDir => {
+                std::fs::create_dir_all(&path).map_err(write)?;
+                own(Access::ReadWrite)
+            }
             Sort::Filled => {
                 let payload = payload::payload(volume, facts, fetched)?;
                 tree::replace(&path, &payload).map_err(write)?;
+                own(Access::ReadOnly)
             }
             Sort::Unsupported => {
                 return Err(VolumeError::Unsupported { volume: volume.name.clone(), sort: sort_name(volume) });
             }
-        }
+        };
+        places.insert(volume.name.clone(), place);
     }
-    Ok(())
+    Ok(places)
 }
 
 /// The field of the spec that says what the volume is.

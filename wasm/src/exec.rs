@@ -161,8 +161,8 @@ async fn program(inside: &Inside, programs: &Programs, name: &str) -> Result<Arc
     let program = if is_program(name) {
         let (launch, path) = (inside.template.launch(), Path::new(name));
         let (directory, rest) = place(launch, path).ok_or_else(|| ExecError::NotFound { name: name.to_owned() })?;
-        let directory = directory.host_path.clone();
-        let read = tokio::task::spawn_blocking(move || read(&directory, &rest)).await;
+        let directory = directory.clone();
+        let read = tokio::task::spawn_blocking(move || read(&directory.open()?, &rest)).await;
         let bytes = read.unwrap_or_else(|_| Err(io::Error::other("reading was broken off")));
         let (digest, bytes) = bytes.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ExecError::NotFound { name: name.to_owned() },
@@ -212,11 +212,10 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 /// The file at `path` in `directory`, with its digest. No link of a guest's making leads out of the directory.
-fn read(directory: &Path, path: &Path) -> io::Result<(Digest, Vec<u8>)> {
-    let directory = File::open(directory)?;
+fn read(directory: &File, path: &Path) -> io::Result<(Digest, Vec<u8>)> {
     let mut options = OpenOptions::new();
     options.read(true);
-    let file = cap_primitives::fs::open(&directory, path, &options)?;
+    let file = cap_primitives::fs::open(directory, path, &options)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -256,8 +255,9 @@ mod tests {
         let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, inner.path().join(name)).unwrap();
         link(&outer.path().join("secret.wasm"), "out.wasm");
         link(Path::new("own.wasm"), "in.wasm");
-        assert_eq!(read(inner.path(), Path::new("in.wasm")).unwrap().1, b"own");
-        assert!(read(inner.path(), Path::new("out.wasm")).is_err());
-        assert!(read(inner.path(), Path::new("")).is_err());
+        let dir = File::open(inner.path()).unwrap();
+        assert_eq!(read(&dir, Path::new("in.wasm")).unwrap().1, b"own");
+        assert!(read(&dir, Path::new("out.wasm")).is_err());
+        assert!(read(&dir, Path::new("")).is_err());
     }
 }

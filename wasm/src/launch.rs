@@ -2,10 +2,15 @@
 //!
 //! A guest has what is listed here and nothing else.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use coracle_api::meet::{Attachment, Resolver};
 
 /// Takes what a guest writes to one of its outputs, in the order of its writing.
@@ -35,10 +40,47 @@ pub enum Access {
 pub struct Directory {
     /// Where the guest finds it.
     pub guest_path: String,
-    /// Where it is.
-    pub host_path: PathBuf,
     /// What the guest may do there.
     pub access: Access,
+    /// Where it is, or the directory that it is in.
+    host_path: PathBuf,
+    /// The way from there, along which guests may have put links; empty if there is none.
+    beneath: PathBuf,
+}
+
+impl Directory {
+    /// The directory at `host_path`, on the way to which nobody puts links whom the node does not trust.
+    pub fn new(guest_path: impl Into<String>, host_path: impl Into<PathBuf>, access: Access) -> Self {
+        Self { guest_path: guest_path.into(), access, host_path: host_path.into(), beneath: PathBuf::new() }
+    }
+
+    /// The directory at the relative path `beneath` in this one. The way is gone anew at each opening, and links on it
+    /// are followed as long as they stay inside: a guest that moves them meanwhile gains nothing.
+    #[must_use]
+    pub fn part(mut self, beneath: &Path) -> Self {
+        self.beneath.push(beneath);
+        self
+    }
+
+    /// Opens it. This is the one way to what is in it.
+    ///
+    /// # Errors
+    /// An I/O error; also if the way leads out of what was given.
+    pub fn open(&self) -> io::Result<File> {
+        let directory = Dir::open_ambient_dir(&self.host_path, ambient_authority())?;
+        let directory =
+            if self.beneath.as_os_str().is_empty() { directory } else { directory.open_dir(&self.beneath)? };
+        Ok(directory.into_std_file())
+    }
+
+    /// Calls `open` with a path at which the directory is found while the call lasts.
+    pub(super) fn at<T, E: From<io::Error>>(&self, open: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
+        if self.beneath.as_os_str().is_empty() {
+            return open(&self.host_path);
+        }
+        let held = self.open()?;
+        open(Path::new(&format!("/proc/self/fd/{}", held.as_raw_fd())))
+    }
 }
 
 /// All that a container is given.

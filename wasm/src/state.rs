@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bounds;
 use super::host::Host;
-use super::launch::{Access, Directory, Launch, Sink};
+use super::launch::{Access, Launch, Sink};
 use super::memory::{Limiter, Memory};
 use super::outbound::Outbound;
 use super::sockets::{Pod, PodSockets, Sockets};
@@ -123,7 +123,7 @@ impl Template {
     /// The first directory that cannot be opened, and why.
     pub(super) fn check_directories(&self) -> Result<(), (String, io::Error)> {
         for directory in &self.launch.directories {
-            std::fs::read_dir(&directory.host_path).map_err(|error| (directory.guest_path.clone(), error))?;
+            directory.open().map_err(|error| (directory.guest_path.clone(), error))?;
         }
         Ok(())
     }
@@ -166,12 +166,12 @@ impl Template {
         if let Some(directory) = &launch.working_dir {
             wasi.initial_cwd(directory);
         }
-        for Directory { guest_path, host_path, access } in &launch.directories {
-            let perms = match access {
+        for directory in &launch.directories {
+            let perms = match directory.access {
                 Access::ReadOnly => FsPerms::ReadOnly,
                 Access::ReadWrite => FsPerms::ReadWrite,
             };
-            wasi.preopened_dir(host_path, guest_path, perms)?;
+            directory.at(|path| wasi.preopened_dir(path, &directory.guest_path, perms).map(drop))?;
         }
         wasi.allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
         // Policy is asked where addresses are rewritten, before this; here only what must never be is refused.

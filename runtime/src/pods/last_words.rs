@@ -5,12 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use coracle_wasm::{Access, Directory};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Container;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, openat};
 
 use crate::lifecycle::End;
 use crate::logs::{self, Options};
@@ -36,7 +37,7 @@ pub(super) struct LastWords {
 /// A file, beneath a directory that a guest may write to.
 #[derive(Debug)]
 struct Place {
-    directory: PathBuf,
+    directory: Directory,
     inside: String,
 }
 
@@ -96,7 +97,7 @@ fn place(path: &str, directories: &[Directory]) -> Option<Place> {
     if innermost.access != Access::ReadWrite {
         return None;
     }
-    Some(Place { directory: innermost.host_path.clone(), inside: inside(&innermost)? })
+    Some(Place { directory: innermost.clone(), inside: inside(&innermost)? })
 }
 
 impl Place {
@@ -118,7 +119,7 @@ impl Place {
     /// Opens the file step by step, so that no link on the way is followed; nor does a pipe keep it waiting.
     fn open(&self, flags: OFlags, above: Above) -> io::Result<File> {
         const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
-        let mut directory = openat(CWD, &self.directory, DIRECTORY, Mode::empty())?;
+        let mut directory = OwnedFd::from(self.directory.open()?);
         let (parents, name) = self.inside.rsplit_once('/').unwrap_or(("", &self.inside));
         for parent in parents.split('/').filter(|p| !p.is_empty()) {
             if above == Above::Make {
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     fn directory(guest: &str, host: &Path, access: Access) -> Directory {
-        Directory { guest_path: guest.to_owned(), host_path: host.to_owned(), access }
+        Directory::new(guest, host, access)
     }
 
     fn prepare(spec: serde_json::Value, directories: &[Directory]) -> LastWords {
@@ -228,9 +229,9 @@ mod tests {
     fn the_file_may_be_in_a_volume_that_the_container_writes_to() {
         let (root, volume) = (Path::new("/r"), Path::new("/v"));
         let all = [directory("/", root, Access::ReadWrite), directory("/data", volume, Access::ReadWrite)];
-        let found = |path| place(path, &all).map(|p| (p.directory, p.inside));
-        assert_eq!(found("/data/words"), Some((volume.to_owned(), "words".to_owned())));
-        assert_eq!(found("/database"), Some((root.to_owned(), "database".to_owned())));
+        let found = |path| place(path, &all).map(|p| (p.directory.guest_path, p.inside));
+        assert_eq!(found("/data/words"), Some(("/data".to_owned(), "words".to_owned())));
+        assert_eq!(found("/database"), Some(("/".to_owned(), "database".to_owned())));
         assert_eq!(found("/data/../x"), None);
         assert_eq!(found("/"), None);
         let read_only = [directory("/", root, Access::ReadWrite), directory("/data", volume, Access::ReadOnly)];

@@ -24,8 +24,8 @@ use crate::env::{self, Given};
 use crate::images::{Image, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
 use crate::logs::{ContainerLog, Output, Place};
-use crate::volumes::{PodDir, prepare_root};
-use coracle_wasm::{Control, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError};
+use crate::volumes::{MountError, Places, PodDir, prepare_root};
+use coracle_wasm::{Control, Directory, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError};
 
 /// A compilation that takes longer than this is worth an event.
 const COMPILING_IS_SAID: Duration = Duration::from_millis(200);
@@ -48,6 +48,7 @@ pub(super) struct Order {
     pub(super) container: Container,
     pub(super) attachment: Arc<dyn Attachment>,
     pub(super) dir: PodDir,
+    pub(super) places: Arc<Places>,
     pub(super) slot: Slot,
     pub(super) run: Run,
     pub(super) restarts: u32,
@@ -181,8 +182,7 @@ impl Order {
         program: Arc<Program>,
         log: &Arc<ContainerLog>,
     ) -> Result<(Running, Shape, LastWords), Failure> {
-        let directories = prepare_root(&self.dir, &self.pod, &self.container)
-            .map_err(|e| Problem::CreateContainerError(crate::with_causes(&e)))?;
+        let directories = self.directories(&given).await?;
         let words = LastWords::prepare(&self.container, &directories);
         let resources = self.container.resources.clone().unwrap_or_default();
         let (limits, requests) = (resources.limits.unwrap_or_default(), resources.requests.unwrap_or_default());
@@ -209,6 +209,21 @@ impl Order {
         self.say(Kind::Normal, "Created", format!("Created container: {}", self.container.name));
         let running = self.shared.wasm.start(program, launch).await.map_err(|error| self.cannot_start(&error))?;
         Ok((running, shape, words))
+    }
+
+    /// Makes what the container sees, where waiting for the disk keeps nobody waiting.
+    async fn directories(&self, given: &Given) -> Result<Vec<Directory>, Problem> {
+        let (dir, places) = (self.dir.clone(), Arc::clone(&self.places));
+        let (container, env) = (self.container.clone(), given.env.clone());
+        let made = tokio::task::spawn_blocking(move || prepare_root(&dir, &places, &container, &env)).await;
+        let failed = |e: MountError| {
+            let message = crate::with_causes(&e);
+            match e {
+                MountError::Write(_) => Problem::CreateContainerError(message),
+                _ => Problem::CreateContainerConfigError(message),
+            }
+        };
+        made.map_err(|e| Problem::CreateContainerError(e.to_string()))?.map_err(failed)
     }
 
     fn cannot_start(&self, error: &StartError) -> Failure {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::launch::{self, Order};
-use super::prepare::{fill, prepare, references};
+use super::prepare::{Prepared, fill, prepare, references};
 use super::publish::Publisher;
 use super::records::Record;
 use super::{News, Shared, containers, left_out};
@@ -26,7 +26,7 @@ use crate::lifecycle::{
     Effect, Event, Lifecycle, Plan, Problem, Run, Slot, Surroundings, is_own_condition, qos_class, status,
 };
 use crate::sources::Change;
-use crate::volumes::PodDir;
+use crate::volumes::{Places, PodDir};
 
 /// How many reports of containers may wait: they come one by one. They are boxed, since a channel always has room for
 /// some dozens.
@@ -43,9 +43,18 @@ struct Reins {
 
 /// What a task of the worker has to say when it is done.
 enum Done {
-    Prepared(Result<Arc<dyn Attachment>, String>),
+    Prepared(Result<Prepared, String>),
     Refreshed(Result<(), String>),
     Ran(Slot, Run),
+}
+
+/// Whether volumes are being brought up to date.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refreshing {
+    No,
+    Once,
+    /// They are, and what they are filled from has changed since.
+    Again,
 }
 
 /// What woke the worker.
@@ -71,6 +80,11 @@ pub(super) struct Worker {
     runs: BTreeMap<(Slot, Run), Reins>,
     attachment: Option<Arc<dyn Attachment>>,
     dir: PodDir,
+    places: Arc<Places>,
+    /// Whether the volumes are being brought up to date, and whether that is to be done once more.
+    refreshing: Refreshing,
+    /// Whether something changed while the volumes were made.
+    stale: bool,
     current: Arc<PodStatus>,
     publisher: Publisher,
     vanished: bool,
@@ -87,6 +101,9 @@ impl Worker {
             images: shared.images.arrivals(),
             changes: refers.then(|| shared.sources.changes()),
             dir: PodDir::new(&shared.pods_dir, uid),
+            places: Arc::default(),
+            refreshing: Refreshing::No,
+            stale: false,
             current: Arc::new(pod.status.clone().unwrap_or_default()),
             publisher: Publisher::new(&shared.client, &pod),
             tasks: JoinSet::new(),
@@ -160,13 +177,20 @@ impl Worker {
     fn understand(&mut self, life: &Lifecycle, signal: Signal) -> Vec<Event> {
         match signal {
             Signal::Happened(event) => vec![event],
-            Signal::Task(Done::Prepared(Ok(attachment))) => {
+            Signal::Task(Done::Prepared(Ok(Prepared { attachment, places }))) => {
                 let ip = attachment.ip();
                 self.attachment = Some(attachment);
+                self.places = Arc::new(places);
+                if std::mem::take(&mut self.stale) {
+                    self.refresh();
+                }
                 vec![Event::Prepared { ip }]
             }
             Signal::Task(Done::Prepared(Err(message))) => vec![Event::PrepareFailed { message }],
             Signal::Task(Done::Refreshed(outcome)) => {
+                if std::mem::replace(&mut self.refreshing, Refreshing::No) == Refreshing::Again {
+                    self.refresh();
+                }
                 if let Err(message) = outcome {
                     self.shared.speaker.pod(&self.pod, None, Kind::Warning, "FailedMount", message);
                 }
@@ -285,6 +309,7 @@ impl Worker {
             container,
             attachment,
             dir: self.dir.clone(),
+            places: Arc::clone(&self.places),
             slot,
             run,
             restarts: life.restarts(slot),
@@ -300,9 +325,18 @@ impl Worker {
     }
 
     fn refresh(&mut self) {
-        let Some(attachment) = self.attachment.clone() else { return };
+        let Some(attachment) = self.attachment.clone() else {
+            self.stale = true;
+            return;
+        };
+        // One at a time, so that what is older never comes last.
+        if self.refreshing != Refreshing::No {
+            self.refreshing = Refreshing::Again;
+            return;
+        }
+        self.refreshing = Refreshing::Once;
         let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
-        self.tasks.spawn(async move { Done::Refreshed(fill(&shared, &pod, &dir, attachment.ip()).await) });
+        self.tasks.spawn(async move { Done::Refreshed(fill(&shared, &pod, &dir, attachment.ip()).await.map(drop)) });
     }
 
     fn container(&self, life: &Lifecycle, slot: Slot) -> Option<Container> {

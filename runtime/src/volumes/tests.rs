@@ -1,10 +1,12 @@
 //! Volumes on a directory of their own: filled, updated, mounted.
 
+mod parts;
+
 use serde_json::json;
 
 use super::*;
 use crate::downward::tests::{facts, pod};
-use coracle_wasm::Access;
+use coracle_wasm::Directory;
 
 fn fetched(value: &str) -> Fetched {
     let data = [("a.txt", value), ("b.txt", "bee")].map(|(k, v)| (k.to_owned(), v.as_bytes().to_vec()));
@@ -81,14 +83,15 @@ fn a_container_sees_its_mounts_outer_ones_first() {
         ]}],
         "volumes": [{"name": "cm", "configMap": {"name": "cm"}}, {"name": "e", "emptyDir": {}}]
     }));
-    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    let places = set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
     let container = &pod.spec.as_ref().unwrap().containers[0];
-    let seen = prepare_root(&dir, &pod, container).unwrap();
+    let seen = prepare_root(&dir, &places, container, &[]).unwrap();
     let paths: Vec<(&str, bool)> = seen.iter().map(|d| (d.guest_path.as_str(), d.access == Access::ReadOnly)).collect();
     assert_eq!(paths, [("/", false), ("/data", false), ("/data/deep/conf", true)]);
     assert_eq!(std::fs::read_to_string(dir.container_root("c").join("etc/one.txt")).unwrap(), "one");
     std::fs::write(dir.container_root("c").join("left"), "x").unwrap();
-    prepare_root(&dir, &pod, container).unwrap();
+    assert!(dir.volume("e").join("deep/conf").is_dir(), "it is seen where it is mounted");
+    prepare_root(&dir, &places, container, &[]).unwrap();
     assert!(!dir.container_root("c").join("left").exists());
 }
 

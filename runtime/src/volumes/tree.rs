@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
 
+use coracle_api::clock;
+
 use super::payload::Payload;
 
 /// The link to the directory that counts.
@@ -22,7 +24,7 @@ pub(super) fn replace(root: &Path, payload: &Payload) -> io::Result<bool> {
     if before.is_some() && holds(&link, payload)? {
         return Ok(false);
     }
-    let name = format!("..{}", uuid::Uuid::new_v4().simple());
+    let name = clock::now().strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
     let fresh = root.join(&name);
     std::fs::create_dir(&fresh)?;
     for (path, file) in payload {

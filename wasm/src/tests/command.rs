@@ -178,7 +178,7 @@ async fn a_directory_is_as_writable_as_it_was_given() {
     // Creates "file" in the first directory it finds open, and exits with the error's number.
     let create = "(call $exit (call $open (i32.const 3) (i32.const 0) (i32.const 200) (i32.const 4)
                     (i32.const 1) (i64.const 64) (i64.const 64) (i32.const 0) (i32.const 16)))";
-    let given = |access| Directory { guest_path: "/data".into(), host_path: dir.path().into(), access };
+    let given = |access| Directory::new("/data", dir.path(), access);
     let outcome = node.run(preview1(create), |launch| launch.directories = vec![given(Access::ReadOnly)]).await;
     assert!(!matches!(outcome, Outcome::Exited(0)), "{outcome:?}");
     assert!(!dir.path().join("file").exists());
@@ -192,8 +192,7 @@ async fn a_missing_directory_is_told_at_the_start() {
     let node = Node::new();
     let program = node.load(command("i32.const 0")).await.unwrap();
     let mut launch = node.launch();
-    let host_path = "/nowhere/at/all".into();
-    launch.directories = vec![Directory { guest_path: "/data".into(), host_path, access: Access::ReadOnly }];
+    launch.directories = vec![Directory::new("/data", "/nowhere/at/all", Access::ReadOnly)];
     let error = node.wasm.start(program, launch).await.err().unwrap();
     assert!(error.to_string().starts_with("cannot open the directory for /data"), "{error}");
 }

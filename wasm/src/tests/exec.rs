@@ -84,7 +84,7 @@ async fn a_wasm_file_in_its_directories_is_a_command_too() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("exits.wasm"), wat_that_exits(3)).unwrap();
     std::fs::write(dir.path().join("text.wasm"), "not a program").unwrap();
-    let given = Directory { guest_path: "/tools".into(), host_path: dir.path().into(), access: Access::ReadOnly };
+    let given = Directory::new("/tools", dir.path(), Access::ReadOnly);
     let running = node
         .start(many(), |launch| {
             launch.directories = vec![given];
