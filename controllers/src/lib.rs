@@ -26,6 +26,7 @@ mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
 mod service_account;
+mod statefulset;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub struct Controllers {
     scribe: Scribe,
     deployments: Arc<deployment::Deployments>,
     replicasets: Arc<replicaset::ReplicaSets>,
+    statefulsets: Arc<statefulset::StatefulSets>,
     slices: Arc<endpointslice::EndpointSlices>,
     endpoints: Arc<endpoints::EndpointsObjects>,
     accounts: Arc<service_account::ServiceAccounts>,
@@ -68,6 +70,7 @@ impl Controllers {
         Self {
             deployments: deployment::Deployments::build(&context),
             replicasets: replicaset::ReplicaSets::build(&context),
+            statefulsets: statefulset::StatefulSets::build(&context),
             slices: endpointslice::EndpointSlices::build(&context),
             endpoints: endpoints::EndpointsObjects::build(&context),
             accounts: service_account::ServiceAccounts::build(&context),
@@ -89,6 +92,7 @@ impl Controllers {
         if token.run_until_cancelled(self.context.informers.synced()).await.is_some() {
             reconcile::start(&self.deployments, &mut tasks, &token);
             reconcile::start(&self.replicasets, &mut tasks, &token);
+            reconcile::start(&self.statefulsets, &mut tasks, &token);
             reconcile::start(&self.slices, &mut tasks, &token);
             reconcile::start(&self.endpoints, &mut tasks, &token);
             reconcile::start(&self.accounts, &mut tasks, &token);

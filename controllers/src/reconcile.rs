@@ -48,6 +48,12 @@ pub(crate) enum ReconcileError {
     /// The object's own selector makes no sense.
     #[error("read selector: {0}")]
     Selector(#[from] coracle_api::selector::InvalidSelector),
+    /// A revision's data makes no sense.
+    #[error(transparent)]
+    Revision(#[from] crate::statefulset::InvalidRevision),
+    /// A claim is on its way out; another of its name comes when it is gone.
+    #[error("pvc {0} is being deleted")]
+    ClaimGoes(String),
 }
 
 impl ReconcileError {
@@ -56,13 +62,22 @@ impl ReconcileError {
         move |source| Self::Api { doing, source }
     }
 
-    /// Whether it only says that somebody else was faster, so that the next look will do.
+    /// Whether it only says that somebody else was faster or not done yet, so that the next look will do.
     fn is_race(&self) -> bool {
         match self {
             Self::Api { source, .. } => {
                 matches!(refusal(source), Refusal::NotFound | Refusal::Conflict | Refusal::AlreadyExists)
             }
-            Self::Selector(_) => false,
+            Self::ClaimGoes(_) => true,
+            Self::Selector(_) | Self::Revision(_) => false,
+        }
+    }
+
+    /// The failure without what we were doing, as events quote it.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Api { source, .. } => words(source),
+            Self::Selector(_) | Self::Revision(_) | Self::ClaimGoes(_) => self.to_string(),
         }
     }
 }

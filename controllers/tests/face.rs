@@ -5,6 +5,7 @@
 
 mod face {
     pub(super) mod cluster;
+    mod statefulsets;
 }
 
 use std::sync::Mutex;
