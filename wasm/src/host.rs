@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use super::state::State;
 use super::ticker::Ticker;
-use super::turns::{self, Turns};
+use super::turns::Turns;
 use super::{WasmError, code, preview1, sockets};
 
 /// Where Linux says how many memory maps a process may have.
@@ -39,7 +39,7 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// The fiber on which a guest runs has room for the host functions that it calls above its own stack.
 const FIBER_BYTES: usize = STACK_BYTES + 1024 * 1024;
 
-/// Threads for the file operations of all guests; they come with use and go again.
+/// Threads for the file operations of all guests, and for guests that step aside; they come with use and go again.
 const BLOCKING_THREADS_MAX: usize = 64;
 
 /// What all guests share.
@@ -127,7 +127,7 @@ pub(super) fn slots(workers: usize) -> usize {
 /// The threads on which guests run, apart from those of the API and of DNS, which stay prompt whatever guests do.
 pub(super) fn guest_runtime(slots: usize) -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(turns::threads(slots))
+        .worker_threads(slots)
         .thread_name("guest")
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()

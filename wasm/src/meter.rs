@@ -19,7 +19,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use super::host::Host;
-use super::turns::{Claim, Share, Wants};
+use super::turns::{Claim, Share, Wants, step_aside};
 
 /// How much unused quota a container may save up: what it may exceed its limit by in any one second, in parts of one.
 const BURST: Duration = Duration::from_millis(50);
@@ -152,12 +152,15 @@ pub(super) struct Metered<T> {
     pause: Option<Pin<Box<Sleep>>>,
     claim: Claim,
     wants: Wants,
+    /// Its last turn was in a long call, from which no epoch calls it back.
+    was_overdue: bool,
 }
 
 impl<T> Metered<T> {
     /// Meters `guest` on the account `cpu`.
     pub(super) fn new(guest: impl Future<Output = T> + Send + 'static, cpu: Arc<Cpu>, host: Arc<Host>) -> Self {
-        Self { guest: Box::pin(guest), cpu, host, pause: None, claim: Claim::default(), wants: Wants::Rested }
+        let (guest, claim, wants) = (Box::pin(guest), Claim::default(), Wants::Rested);
+        Self { guest, cpu, host, pause: None, claim, wants, was_overdue: false }
     }
 
     /// Waits until the next turn is paid for.
@@ -189,12 +192,16 @@ impl<T> Future for Metered<T> {
         let _turn = host.ticker().turn();
         let began = Instant::now();
         slot.run(&this.cpu.share, began, this.cpu.leave(began));
+        if this.was_overdue {
+            step_aside();
+        }
         // Epochs end a turn. Tokio's own count of what a task may do at once would show a guest with hundreds of ready
         // sockets the same first ones again and again.
         let poll = pin!(unconstrained(this.guest.as_mut())).poll(context);
         let ended = Instant::now();
         let nanos = cpu_of_turn(ended - began);
         this.cpu.charge(ended, nanos);
+        this.was_overdue = slot.is_overdue();
         this.wants = slot.pay(&this.cpu.share, nanos);
         poll
     }

@@ -7,6 +7,10 @@
 //!
 //! Invariant: while somebody waits, no slot is free. A turn that does not end when it should, because its guest is in
 //! a long call of the host or of the machine, lends its slot to the next until it ends.
+//!
+//! There are as many threads as slots. A guest that computes for longer than a request takes steps aside: another
+//! thread takes over what else was to be done on its own (connections, timers, other guests). More threads from the
+//! start would be woken for each request, and cost a quarter of all requests where there is one core.
 
 mod line;
 
@@ -21,12 +25,8 @@ use futures::task::AtomicWaker;
 use line::Line;
 pub(super) use line::{Share, Wants};
 
-/// The least number of threads beyond the slots: one for connections and timers while all slots are taken, and one
-/// for a turn that runs on a slot lent out.
-const SPARE_THREADS_MIN: usize = 2;
-
-/// Of how many slots one may be lent at the same time. Large machines meet more long calls.
-const SLOTS_PER_SPARE_THREAD: usize = 4;
+/// Of how many slots one may be lent at the same time; one of few may. Large machines meet more long calls.
+const SLOTS_PER_LOAN: usize = 4;
 
 /// How long a guest may run while others wait: short beside a person's patience, long beside a switch (2 µs).
 const SLICE: Duration = Duration::from_millis(10);
@@ -48,18 +48,17 @@ pub(super) struct Turns {
     now: AtomicU64,
     /// The earliest start of somebody in the line who had rested; [`u64::MAX`] if there is none.
     urgent: AtomicU64,
-    /// For each thread the tick in which its guest last looked whether to yield; see [`NONE`] and [`LENT`].
-    threads: Box<[AtomicU64]>,
-    known_threads: AtomicUsize,
+    /// For each turn the tick in which its guest last looked whether to yield; see [`NONE`] and [`LENT`].
+    looks: Box<[AtomicU64]>,
     lent: AtomicUsize,
     lent_max: usize,
     ticks: AtomicU64,
 }
 
-/// No turn is on this thread.
+/// There is no such turn.
 const NONE: u64 = 0;
 
-/// The turn on this thread has lent its slot.
+/// The turn has lent its slot.
 const LENT: u64 = u64::MAX;
 
 /// One that waits in the line.
@@ -85,7 +84,7 @@ impl Claim {
 /// A guest runs on this thread as long as this lives.
 pub(super) struct Slot<'a> {
     turns: &'a Turns,
-    thread: Option<&'a AtomicU64>,
+    look: Option<&'a AtomicU64>,
     /// When it starts in virtual time.
     start: u64,
 }
@@ -99,37 +98,35 @@ struct Terms {
     share: Arc<Share>,
     /// It was told to yield, and wants more.
     cut: bool,
+    /// Its thread's other work has gone to another.
+    aside: bool,
 }
 
 thread_local! {
     static TERMS: RefCell<Option<Terms>> = const { RefCell::new(None) };
-    static THREAD: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Where the turn on this thread, or the last, is among the looks.
+    static PLACE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many threads it takes to run guests in so many slots.
-pub(super) fn threads(slots: usize) -> usize {
-    slots + spare_threads(slots)
-}
-
-fn spare_threads(slots: usize) -> usize {
-    SPARE_THREADS_MIN.max(slots / SLOTS_PER_SPARE_THREAD)
+/// What else was to be done on this thread is done on another from now on, until the turn ends.
+pub(super) fn step_aside() {
+    tokio::task::block_in_place(|| ());
 }
 
 impl Turns {
     /// So many slots, all free.
     pub(super) fn new(slots: usize) -> Self {
         let slots = slots.max(1);
+        let lent_max = (slots / SLOTS_PER_LOAN).max(1);
         Self {
             free: AtomicUsize::new(slots),
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line::new()),
             now: AtomicU64::new(0),
             urgent: AtomicU64::new(u64::MAX),
-            threads: (0..threads(slots)).map(|_| AtomicU64::new(NONE)).collect(),
-            known_threads: AtomicUsize::new(0),
+            looks: (0..slots + lent_max).map(|_| AtomicU64::new(NONE)).collect(),
             lent: AtomicUsize::new(0),
-            // One spare thread is always left for connections and timers.
-            lent_max: spare_threads(slots) - 1,
+            lent_max,
             ticks: AtomicU64::new(1),
         }
     }
@@ -191,11 +188,11 @@ impl Turns {
     /// A tick has passed: turns that are overdue lend their slots.
     pub(super) fn tick(&self) {
         let tick = self.ticks.fetch_add(1, Relaxed) + 1;
-        for thread in &self.threads {
-            let began = thread.load(Relaxed);
+        for look in &self.looks {
+            let began = look.load(Relaxed);
             let overdue = began != NONE && began != LENT && tick.saturating_sub(began) > OVERDUE_TICKS;
             if overdue && self.waiting.load(SeqCst) > 0 && self.lent.load(Relaxed) < self.lent_max {
-                let lent = thread.compare_exchange(began, LENT, SeqCst, SeqCst);
+                let lent = look.compare_exchange(began, LENT, SeqCst, SeqCst);
                 if lent.is_ok() {
                     self.lent.fetch_add(1, Relaxed);
                     self.release();
@@ -206,12 +203,12 @@ impl Turns {
 
     /// Whether the guest on this thread is to yield: its slice is over, or somebody who had rested comes before it.
     pub(super) fn must_yield(&self) -> bool {
-        let lent = THREAD.get().and_then(|index| self.threads.get(index)).is_some_and(|thread| {
+        let lent = self.looks.get(PLACE.get()).is_some_and(|look| {
             let tick = self.ticks.load(Relaxed);
-            thread.fetch_update(SeqCst, SeqCst, |seen| (seen != LENT).then_some(tick)).is_err()
+            look.fetch_update(SeqCst, SeqCst, |seen| (seen != LENT).then_some(tick)).is_err()
         });
-        TERMS.with_borrow_mut(|terms| {
-            let Some(terms) = terms else { return true };
+        let (cut, steps_aside) = TERMS.with_borrow_mut(|terms| {
+            let Some(terms) = terms else { return (true, false) };
             let now = Instant::now();
             let ran = now.saturating_duration_since(terms.began);
             let is_cut = || {
@@ -219,24 +216,32 @@ impl Turns {
                 ran >= TURN_MIN && self.urgent.load(Relaxed) < position
             };
             terms.cut = lent || now >= terms.ends || is_cut();
-            terms.cut
-        })
+            let steps_aside = !terms.cut && !terms.aside && ran >= TURN_MIN;
+            terms.aside |= steps_aside;
+            (terms.cut, steps_aside)
+        });
+        if steps_aside {
+            step_aside();
+        }
+        cut
     }
 
     fn begin(&self, start: u64) -> Slot<'_> {
         if start > self.now.load(Relaxed) {
             self.now.fetch_max(start, Relaxed);
         }
-        let index = THREAD.get().unwrap_or_else(|| {
-            let index = self.known_threads.fetch_add(1, Relaxed);
-            THREAD.set(Some(index));
-            index
-        });
-        let thread = self.threads.get(index);
-        if let Some(thread) = thread {
-            thread.store(self.ticks.load(Relaxed), SeqCst);
-        }
-        Slot { turns: self, thread, start }
+        Slot { turns: self, look: self.look(), start }
+    }
+
+    /// A place for the looks of a turn on this thread: where the last was, if that is free.
+    fn look(&self) -> Option<&AtomicU64> {
+        let (last, tick) = (PLACE.get(), self.ticks.load(Relaxed));
+        let places = (last..self.looks.len()).chain(0..last);
+        places.filter_map(|place| Some((place, self.looks.get(place)?))).find_map(|(place, look)| {
+            look.compare_exchange(NONE, tick, SeqCst, Relaxed).ok()?;
+            PLACE.set(place);
+            Some(look)
+        })
     }
 
     fn take_free(&self) -> bool {
@@ -296,7 +301,7 @@ impl Slot<'_> {
     /// The guest begins now and ends with its slice, or earlier if it has leave for less.
     pub(super) fn run(&self, share: &Arc<Share>, began: Instant, leave: Option<Duration>) {
         let ends = began + leave.map_or(SLICE, |leave| leave.min(SLICE));
-        TERMS.set(Some(Terms { began, ends, start: self.start, share: share.clone(), cut: false }));
+        TERMS.set(Some(Terms { began, ends, start: self.start, share: share.clone(), cut: false, aside: false }));
     }
 
     /// The guest has run for so many nanoseconds: its container pays. Says why it would want another turn.
@@ -310,11 +315,21 @@ impl Slot<'_> {
     }
 }
 
+impl Slot<'_> {
+    /// Whether the guest has not looked for so long that it was, or would have been, held to be stuck.
+    pub(super) fn is_overdue(&self) -> bool {
+        let tick = self.turns.ticks.load(Relaxed);
+        self.look
+            .map(|look| look.load(Relaxed))
+            .is_some_and(|look| look == LENT || tick.saturating_sub(look) > OVERDUE_TICKS)
+    }
+}
+
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         // It goes with its share.
         drop(TERMS.take());
-        if self.thread.is_some_and(|thread| thread.swap(NONE, SeqCst) == LENT) {
+        if self.look.is_some_and(|look| look.swap(NONE, SeqCst) == LENT) {
             // Somebody else has the slot already.
             self.turns.lent.fetch_sub(1, Relaxed);
         } else {
@@ -386,10 +401,7 @@ mod tests {
     #[test]
     fn a_turn_that_does_not_end_lends_its_slot() {
         let turns = Turns::new(1);
-        let on_thread = |index| THREAD.set(Some(index));
-        on_thread(0);
         let stuck = claim(&turns, &mut Claim::default(), &share());
-        on_thread(1);
         let mut waits = Claim::default();
         assert!(claim(&turns, &mut waits, &share()).is_pending());
         for _ in 0..=OVERDUE_TICKS {
