@@ -11,6 +11,7 @@ use coracle_api::duration;
 use coracle_api::names::NodeName;
 use coracle_apiserver::AuthorizationMode;
 use coracle_runtime::images::Policy;
+use coracle_runtime::volumes::AllowedPath;
 use serde::Deserialize;
 
 /// Pod addresses: in loopback space, which any user may bind on Linux.
@@ -95,6 +96,10 @@ pub(crate) struct ServerOptions {
     /// How long an image stays at least before it may be thrown away [default: 2m0s]
     #[arg(long, value_name = "DURATION")]
     minimum_image_ttl_duration: Option<String>,
+    /// Directories of this machine that pods may mount by hostPath, with all that is in them; `:ro` behind one: to read
+    #[arg(long, value_delimiter = ',', value_name = "DIR[:ro],…")]
+    #[serde(default)]
+    allowed_host_paths: Vec<String>,
     /// Admission plugins in force beside the usual ones
     #[arg(long, value_delimiter = ',', value_name = "PLUGIN,…")]
     #[serde(default)]
@@ -144,6 +149,7 @@ pub(crate) struct Settings {
     pub(crate) bounds: Bounds,
     pub(crate) private_registry: Option<PathBuf>,
     pub(crate) image_policy: Policy,
+    pub(crate) allowed_host_paths: Vec<AllowedPath>,
     pub(crate) disabled: BTreeSet<Part>,
 }
 
@@ -203,6 +209,7 @@ impl ServerOptions {
             self.image_gc_low_threshold.or(file.image_gc_low_threshold),
             self.minimum_image_ttl_duration.or(file.minimum_image_ttl_duration).as_deref(),
         )?;
+        let allowed = or(self.allowed_host_paths, file.allowed_host_paths);
         let timeout = self.request_timeout.or(file.request_timeout);
         let bounds = Bounds {
             reads: self.max_requests_inflight.or(file.max_requests_inflight).unwrap_or(READS_MAX),
@@ -229,6 +236,11 @@ impl ServerOptions {
             bounds,
             private_registry: self.private_registry.or(file.private_registry),
             image_policy,
+            allowed_host_paths: allowed
+                .iter()
+                .map(|path| path.parse())
+                .collect::<Result<_, _>>()
+                .context("--allowed-host-paths")?,
             disabled,
         })
     }

@@ -170,6 +170,7 @@ async fn build_node(
         pod_cidr: settings.cluster_cidr.clone(),
         compiler: crate::compile::compiler(),
         image_policy: settings.image_policy,
+        allowed_host_paths: settings.allowed_host_paths.clone(),
         ..coracle_runtime::Config::default()
     };
     coracle_runtime::Node::build(client, config, parts).await.context("the node does not start")

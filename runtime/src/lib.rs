@@ -48,6 +48,8 @@ use node::{Collector, Keeper, Machine};
 use pods::{Inboxes, Records, Shared};
 use sources::Sources;
 use stats::{Places, Stats};
+use volumes::AllowedPath;
+use volumes::in_use::InUse;
 
 pub use node::{MachineError, Thresholds};
 
@@ -82,6 +84,8 @@ pub struct Config {
     pub log_rotation: Rotation,
     /// When images are thrown away.
     pub image_policy: Policy,
+    /// What of the machine's own directories pods may mount; nothing else.
+    pub allowed_host_paths: Vec<AllowedPath>,
     /// The program that compiles images; without one it is done in this process.
     pub compiler: Option<coracle_wasm::Compiler>,
 }
@@ -100,6 +104,7 @@ impl Default for Config {
             thresholds: Thresholds::default(),
             log_rotation: Rotation::default(),
             image_policy: Policy::default(),
+            allowed_host_paths: Vec::new(),
             compiler: None,
         }
     }
@@ -174,7 +179,13 @@ impl Node {
         let records = Records::default();
         let logs = Logs::new(config.data_dir.join("logs"), config.log_rotation);
         let told = kubelet::config(machine.pods, &config.log_rotation);
-        let places = Places { data_dir: config.data_dir.clone(), pods_dir: pods_dir.clone(), logs: logs.clone() };
+        let in_use = InUse::default();
+        let places = Places {
+            data_dir: config.data_dir.clone(),
+            pods_dir: pods_dir.clone(),
+            logs: logs.clone(),
+            in_use: in_use.clone(),
+        };
         let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
         parts.images.expect_pods();
         let collector = Collector::new(
@@ -199,6 +210,9 @@ impl Node {
             logs,
             speaker: speaker.clone(),
             pods_dir,
+            volumes_dir: volumes::persistent(&config.data_dir),
+            allowed_host_paths: config.allowed_host_paths,
+            in_use,
             stats: Stats::new(config.node_name.clone(), records.clone(), places),
             records,
             inboxes: Inboxes::default(),

@@ -40,6 +40,8 @@ use crate::logs::Logs;
 use crate::sources::Sources;
 use crate::speak::Speaker;
 use crate::stats::Stats;
+use crate::volumes::AllowedPath;
+use crate::volumes::in_use::InUse;
 use coracle_wasm::Wasm;
 
 pub(crate) use inboxes::Inboxes;
@@ -60,6 +62,10 @@ pub(crate) struct Shared {
     pub(crate) logs: Logs,
     pub(crate) speaker: Speaker,
     pub(crate) pods_dir: PathBuf,
+    /// Where the persistent volumes are that this node provisioned.
+    pub(crate) volumes_dir: PathBuf,
+    pub(crate) allowed_host_paths: Vec<AllowedPath>,
+    pub(crate) in_use: InUse,
     pub(crate) records: Records,
     pub(crate) inboxes: Inboxes,
     pub(crate) stats: Stats,

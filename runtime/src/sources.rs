@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{Notify, broadcast};
@@ -23,6 +23,8 @@ pub enum Source {
     ConfigMap(String),
     /// A Secret by name.
     Secret(String),
+    /// A claim by name. It has no data; that it changed is worth knowing.
+    Claim(String),
 }
 
 impl Source {
@@ -32,6 +34,7 @@ impl Source {
         match self {
             Self::ConfigMap(name) => format!("configmap {name:?} not found"),
             Self::Secret(name) => format!("secret {name:?} not found"),
+            Self::Claim(name) => format!("persistentvolumeclaim {name:?} not found"),
         }
     }
 
@@ -41,6 +44,7 @@ impl Source {
         match self {
             Self::ConfigMap(name) => format!("couldn't find key {key} in ConfigMap {namespace}/{name}"),
             Self::Secret(name) => format!("couldn't find key {key} in Secret {namespace}/{name}"),
+            Self::Claim(_) => self.not_found(),
         }
     }
 }
@@ -96,6 +100,7 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     wants_config_maps: Wanted,
     wants_secrets: Wanted,
+    wants_claims: Wanted,
 }
 
 impl std::fmt::Debug for Inner {
@@ -130,7 +135,13 @@ impl Sources {
     #[must_use]
     pub fn new(client: Client) -> Self {
         let (changes, _) = broadcast::channel(CHANGES_MAX);
-        let inner = Inner { client, changes, wants_config_maps: Wanted::default(), wants_secrets: Wanted::default() };
+        let inner = Inner {
+            client,
+            changes,
+            wants_config_maps: Wanted::default(),
+            wants_secrets: Wanted::default(),
+            wants_claims: Wanted::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -138,6 +149,12 @@ impl Sources {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.changes.subscribe()
+    }
+
+    /// Tells everybody of a change that only this node knows of.
+    pub(crate) fn tell(&self, change: Change) {
+        // Nobody may be listening, which is fine.
+        let _ = self.inner.changes.send(change);
     }
 
     /// Reads all of `wanted`.
@@ -169,6 +186,10 @@ impl Sources {
                 let data = |s: Secret| s.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
                 Ok(api.get_opt(name).await?.map(data))
             }
+            Source::Claim(_) => {
+                self.inner.wants_claims.set();
+                Ok(None)
+            }
         }
     }
 
@@ -177,6 +198,7 @@ impl Sources {
         tokio::join!(
             self.watch::<ConfigMap>(&self.inner.wants_config_maps, Source::ConfigMap),
             self.watch::<Secret>(&self.inner.wants_secrets, Source::Secret),
+            self.watch::<PersistentVolumeClaim>(&self.inner.wants_claims, Source::Claim),
         );
     }
 

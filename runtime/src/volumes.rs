@@ -3,6 +3,9 @@
 //! Everything is under `pods/<uid>` of the data directory and goes with the pod. A guest never writes where the node
 //! writes or follows links: a filled volume is read-only to guests, and a root directory is made anew for each run.
 
+pub(crate) mod claims;
+mod host_paths;
+pub(crate) mod in_use;
 mod memory;
 mod mounts;
 mod payload;
@@ -17,7 +20,9 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use crate::downward::{Facts, NoSuchField};
 use crate::sources::{Fetched, Source};
+use claims::Claimed;
 
+pub use host_paths::{AllowedPath, HostPathError, NoAllowedPath};
 pub use memory::{is_in_memory, memory_limit};
 pub use mounts::{MountError, prepare_root};
 pub use place::{Keeps, Place, Places};
@@ -37,13 +42,21 @@ pub enum VolumeError {
     },
     /// A sort of volume that this node does not have.
     #[error(
-        "volume {volume:?} is of type {sort}, which this node cannot mount; it has emptyDir, configMap, secret, downwardAPI and projected"
+        "volume {volume:?} is of type {sort}, which this node cannot mount; it has emptyDir, configMap, secret, downwardAPI, projected, hostPath, persistentVolumeClaim and ephemeral"
     )]
     Unsupported {
         /// The volume.
         volume: String,
         /// Its type.
         sort: String,
+    },
+    /// A path of the machine that cannot be had.
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {source}")]
+    HostPath {
+        /// The volume.
+        volume: String,
+        /// Why not.
+        source: HostPathError,
     },
     /// A path that would lead out of the volume.
     #[error("volume {volume:?} has the path {path:?}, which must be relative and may not contain '..'")]
@@ -136,6 +149,10 @@ pub enum Sort {
     EmptyDir,
     /// Filled from objects, and read-only.
     Filled,
+    /// A path of the machine.
+    HostPath,
+    /// What a claim stands for.
+    Claim,
     /// None that this node has.
     Unsupported,
 }
@@ -151,6 +168,10 @@ pub fn sort(volume: &Volume) -> Sort {
         || volume.projected.is_some()
     {
         Sort::Filled
+    } else if volume.host_path.is_some() {
+        Sort::HostPath
+    } else if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
+        Sort::Claim
     } else {
         Sort::Unsupported
     }
@@ -160,41 +181,91 @@ pub fn sort(volume: &Volume) -> Sort {
 #[must_use]
 pub fn references(pod: &Pod) -> BTreeSet<Source> {
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    volumes.flat_map(payload::references).collect()
+    let claims = coracle_api::storage::claims_of(pod).into_iter().map(|claim| Source::Claim(claim.name));
+    volumes.flat_map(payload::references).chain(claims).collect()
 }
 
-/// Makes or brings up to date all volumes of a pod, and tells where they are. Those that did not change are not
-/// written.
+/// What a pod's volumes are made of.
+#[derive(Debug)]
+pub struct Material<'a> {
+    /// What the downward API tells.
+    pub facts: Facts<'a>,
+    /// The objects that it refers to.
+    pub fetched: &'a Fetched,
+    /// Its claims, each found good for it.
+    pub(crate) claims: &'a [Claimed],
+    /// What of the machine's own directories pods may have.
+    pub allowed: &'a [AllowedPath],
+}
+
+/// Makes all volumes of a pod, and tells where they are. It blocks.
 ///
 /// # Errors
 /// [`VolumeError`] of the first that cannot be made.
-pub fn set_up(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<Places, VolumeError> {
-    let mut places = Places::new();
-    for volume in facts.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
-        let path = dir.volume(&volume.name);
-        let write = |source| VolumeError::Write { volume: volume.name.clone(), source };
-        let own = |access| Place { root: path.clone(), beneath: PathBuf::new(), access, keeps: Keeps::Ephemeral };
-        let place = match sort(volume) {
-            Sort::EmptyDir if is_in_memory(volume) => {
-                memory::make(&path, &dir.memory_volume(&volume.name)).map_err(write)?;
-                own(Access::ReadWrite)
-            }
-            Sort::EmptyDir => {
-                std::fs::create_dir_all(&path).map_err(write)?;
-                own(Access::ReadWrite)
-            }
-            Sort::Filled => {
-                let payload = payload::payload(volume, facts, fetched)?;
-                tree::replace(&path, &payload).map_err(write)?;
-                own(Access::ReadOnly)
-            }
-            Sort::Unsupported => {
-                return Err(VolumeError::Unsupported { volume: volume.name.clone(), sort: sort_name(volume) });
-            }
-        };
-        places.insert(volume.name.clone(), place);
+pub fn set_up(dir: &PodDir, material: &Material<'_>) -> Result<Places, VolumeError> {
+    let volumes = material.facts.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes.map(|volume| Ok((volume.name.clone(), make(dir, volume, material)?))).collect()
+}
+
+/// Brings the filled volumes of a pod up to date. Those that did not change are not written. It blocks.
+///
+/// # Errors
+/// [`VolumeError`] of the first that cannot be.
+pub fn update(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<(), VolumeError> {
+    let volumes = facts.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    for volume in volumes.filter(|v| sort(v) == Sort::Filled) {
+        fill(dir, volume, facts, fetched)?;
     }
-    Ok(places)
+    Ok(())
+}
+
+fn make(dir: &PodDir, volume: &Volume, material: &Material<'_>) -> Result<Place, VolumeError> {
+    let name = || volume.name.clone();
+    let path = dir.volume(&volume.name);
+    let write = |source| VolumeError::Write { volume: name(), source };
+    let own = |access| Place { root: path.clone(), beneath: PathBuf::new(), access, keeps: Keeps::Ephemeral };
+    match sort(volume) {
+        Sort::EmptyDir if is_in_memory(volume) => {
+            memory::make(&path, &dir.memory_volume(&volume.name)).map_err(write)?;
+            Ok(own(Access::ReadWrite))
+        }
+        Sort::EmptyDir => {
+            std::fs::create_dir_all(&path).map_err(write)?;
+            Ok(own(Access::ReadWrite))
+        }
+        Sort::Filled => {
+            fill(dir, volume, &material.facts, material.fetched)?;
+            Ok(own(Access::ReadOnly))
+        }
+        Sort::HostPath => {
+            let source = volume.host_path.clone().unwrap_or_default();
+            let failed = |source| VolumeError::HostPath { volume: name(), source };
+            let place = host_paths::place(&source.path, material.allowed).map_err(failed)?;
+            host_paths::check(&place, &source.path, source.type_.as_deref().unwrap_or("")).map_err(failed)?;
+            Ok(place)
+        }
+        Sort::Claim => {
+            let claim = material.claims.iter().find(|claim| claim.volume == volume.name);
+            claim.map(|c| c.place.clone()).ok_or_else(|| unsupported(volume))
+        }
+        Sort::Unsupported => Err(unsupported(volume)),
+    }
+}
+
+fn fill(dir: &PodDir, volume: &Volume, facts: &Facts<'_>, fetched: &Fetched) -> Result<(), VolumeError> {
+    let payload = payload::payload(volume, facts, fetched)?;
+    let written = tree::replace(&dir.volume(&volume.name), &payload);
+    written.map(drop).map_err(|source| VolumeError::Write { volume: volume.name.clone(), source })
+}
+
+fn unsupported(volume: &Volume) -> VolumeError {
+    VolumeError::Unsupported { volume: volume.name.clone(), sort: sort_name(volume) }
+}
+
+/// Where persistent volumes are that a node's provisioner makes: a directory for each, by its name.
+#[must_use]
+pub fn persistent(data_dir: &Path) -> PathBuf {
+    std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()).join("volumes")
 }
 
 /// The field of the spec that says what the volume is.

@@ -111,8 +111,13 @@ mod tests {
     /// What a pod is told whose container `c` has so many MiB in its root, its log and the volume `v`.
     fn check(spec: Value, (root, log, volume): (u64, u64, u64)) -> Option<String> {
         let of = |name: &str, mib: u64| BTreeMap::from([(name.to_owned(), DiskUsage { bytes: mib * MIB, inodes: 1 })]);
-        let disk =
-            PodDisk { roots: of("c", root), logs: of("c", log), volumes: of("v", volume), in_memory: Vec::new() };
+        let disk = PodDisk {
+            roots: of("c", root),
+            logs: of("c", log),
+            volumes: of("v", volume),
+            in_memory: Vec::new(),
+            claims: BTreeMap::new(),
+        };
         exceeded(&pod(spec), &disk).map(|(_, message)| message)
     }
 

@@ -52,6 +52,10 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
         ("spec.securityContext.appArmorProfile", security.is_some_and(|s| s.app_armor_profile.is_some())),
         ("spec.securityContext.sysctls", security.is_some_and(|s| s.sysctls.as_ref().is_some_and(|l| !l.is_empty()))),
         ("spec.securityContext.windowsOptions", security.is_some_and(|s| s.windows_options.is_some())),
+        ("spec.securityContext.fsGroup", security.is_some_and(|s| s.fs_group.is_some())),
+        ("spec.securityContext.runAsUser", security.is_some_and(|s| s.run_as_user.is_some())),
+        ("spec.securityContext.runAsGroup", security.is_some_and(|s| s.run_as_group.is_some())),
+        ("spec.securityContext.supplementalGroups", security.is_some_and(|s| s.supplemental_groups.is_some())),
         ("spec.hostAliases", spec.host_aliases.as_ref().is_some_and(|a| !a.is_empty())),
         ("spec.dnsConfig", spec.dns_config.is_some()),
         ("spec.dnsPolicy", spec.dns_policy.as_deref().is_some_and(|p| p != "ClusterFirst")),
@@ -78,6 +82,16 @@ fn about_container(container: &Container) -> Vec<&'static str> {
         ),
         ("lifecycle.stopSignal", container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some())),
         ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
+        ("securityContext.runAsUser", security.is_some_and(|s| s.run_as_user.is_some())),
+        ("securityContext.runAsGroup", security.is_some_and(|s| s.run_as_group.is_some())),
+        (
+            "volumeMounts.mountPropagation (a guest sees no mounts)",
+            container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .any(|m| m.mount_propagation.as_deref().is_some_and(|p| p != "None")),
+        ),
         ("stdin", on(container.stdin)),
         ("tty", on(container.tty)),
         ("hostPort", container.ports.iter().flatten().any(|p| p.host_port.is_some_and(|port| port > 0))),

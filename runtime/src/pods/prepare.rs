@@ -8,19 +8,16 @@ use std::sync::Arc;
 
 use coracle_api::meet::{Attachment, PodSlot};
 use coracle_api::names::{NamespacedName, Uid};
-use k8s_openapi::api::core::v1::Pod;
+use coracle_api::storage;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::Api;
 
 use super::{Shared, containers};
 use crate::downward::Facts;
-use crate::sources::Source;
-use crate::volumes::{Places, PodDir};
+use crate::sources::{Fetched, Source};
+use crate::volumes::claims::{Around, Claimed, Found, claimed};
+use crate::volumes::{Material, Places, PodDir};
 use crate::{env, volumes};
-
-/// All objects that a pod refers to.
-pub(super) fn references(pod: &Pod) -> BTreeSet<Source> {
-    let containers = pod.spec.iter().flat_map(containers::all);
-    containers.flat_map(|c| env::references(&c)).chain(volumes::references(pod)).collect()
-}
 
 /// What a pod has when it is prepared.
 pub(super) struct Prepared {
@@ -28,25 +25,86 @@ pub(super) struct Prepared {
     pub(super) places: Places,
 }
 
+/// All objects that a pod refers to.
+pub(super) fn references(pod: &Pod) -> BTreeSet<Source> {
+    let containers = pod.spec.iter().flat_map(containers::all);
+    containers.flat_map(|c| env::references(&c)).chain(volumes::references(pod)).collect()
+}
+
 /// An address and the volumes.
-pub(super) async fn prepare(shared: &Shared, pod: &Pod, dir: &PodDir) -> Result<Prepared, String> {
+pub(super) async fn prepare(shared: &Arc<Shared>, pod: &Arc<Pod>, dir: &PodDir) -> Result<Prepared, String> {
     let meta = &pod.metadata;
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
     let uid = Uid::new(text(&meta.uid)).map_err(|e| e.to_string())?;
     let slot = PodSlot { pod: NamespacedName::new(text(&meta.namespace), text(&meta.name)), uid };
     let attachment =
         shared.network.attach(slot).await.map_err(|e| format!("the pod cannot be given an address: {e}"))?;
-    let places = fill(shared, pod, dir, attachment.ip()).await?;
+    if has_no_volumes(pod) {
+        return Ok(Prepared { attachment, places: Places::new() });
+    }
+    let fetched = fetch(shared, pod).await?;
+    let claims = claims(shared, pod).await?;
+    let (uid, namespace) = (text(&meta.uid), text(&meta.namespace));
+    shared.in_use.take(&uid, &namespace, claims.clone()).map_err(|e| e.to_string())?;
+    let made = {
+        let (shared, pod, dir) = (Arc::clone(shared), Arc::clone(pod), dir.clone());
+        let pod_ip = attachment.ip();
+        tokio::task::spawn_blocking(move || {
+            let facts = facts(&shared, &pod, pod_ip);
+            let allowed = &shared.allowed_host_paths;
+            volumes::set_up(&dir, &Material { facts, fetched: &fetched, claims: &claims, allowed })
+        })
+    };
+    let places = made.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
     Ok(Prepared { attachment, places })
 }
 
-/// Brings the volumes up to date.
-pub(super) async fn fill(shared: &Shared, pod: &Pod, dir: &PodDir, pod_ip: IpAddr) -> Result<Places, String> {
-    if pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).is_none_or(Vec::is_empty) {
-        return Ok(Places::new());
+/// Brings the volumes up to date that are filled from objects.
+pub(super) async fn refresh(shared: &Arc<Shared>, pod: &Arc<Pod>, dir: &PodDir, pod_ip: IpAddr) -> Result<(), String> {
+    if has_no_volumes(pod) {
+        return Ok(());
     }
+    let fetched = fetch(shared, pod).await?;
+    let (shared, pod, dir) = (Arc::clone(shared), Arc::clone(pod), dir.clone());
+    let updated = tokio::task::spawn_blocking(move || volumes::update(&dir, &facts(&shared, &pod, pod_ip), &fetched));
+    updated.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+}
+
+fn has_no_volumes(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).is_none_or(Vec::is_empty)
+}
+
+fn facts<'a>(shared: &Shared, pod: &'a Pod, pod_ip: IpAddr) -> Facts<'a> {
+    Facts { pod, pod_ip, host_ip: shared.host_ip, allocatable: shared.allocatable }
+}
+
+async fn fetch(shared: &Shared, pod: &Pod) -> Result<Fetched, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let fetched = shared.sources.fetch(namespace, &volumes::references(pod)).await.map_err(|e| e.to_string())?;
-    let facts = Facts { pod, pod_ip, host_ip: shared.host_ip, allocatable: shared.allocatable };
-    volumes::set_up(dir, &facts, &fetched).map_err(|e| e.to_string())
+    shared.sources.fetch(namespace, &volumes::references(pod)).await.map_err(|e| crate::with_causes(&e))
+}
+
+/// The pod's claims and what they stand for, as long as each is ready for it.
+async fn claims(shared: &Shared, pod: &Pod) -> Result<Vec<Claimed>, String> {
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    let wanted: Vec<_> = volumes.filter_map(|v| Some((v, storage::claim_of(pod, v)?))).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = |e: kube::Error| format!("Unable to attach or mount volumes: {}", crate::with_causes(&e));
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let nodes: Api<Node> = Api::all(shared.client.clone());
+    let node = nodes.get_opt(shared.node.as_str()).await.map_err(told)?.unwrap_or_default();
+    let around = Around { node: &node, volumes_dir: &shared.volumes_dir, allowed: &shared.allowed_host_paths };
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(shared.client.clone(), namespace);
+    let persistent: Api<PersistentVolume> = Api::all(shared.client.clone());
+    let mut all = Vec::new();
+    for (volume, used) in wanted {
+        let mut found = Found { claim: api.get_opt(&used.name).await.map_err(told)?, persistent: None };
+        let name = found.claim.as_ref().map(storage::volume_name).unwrap_or_default();
+        if !name.is_empty() {
+            found.persistent = persistent.get_opt(name).await.map_err(told)?;
+        }
+        all.push(claimed(pod, volume, &found, &around).map_err(|e| e.to_string())?);
+    }
+    Ok(all)
 }

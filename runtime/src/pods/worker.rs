@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::launch::{self, Order};
-use super::prepare::{Prepared, fill, prepare, references};
+use super::prepare::{self, Prepared, prepare, references};
 use super::publish::Publisher;
 use super::records::Record;
 use super::{News, Shared, containers, left_out};
@@ -25,7 +25,7 @@ use crate::images::Reference;
 use crate::lifecycle::{
     Effect, Event, Lifecycle, Plan, Problem, Run, Slot, Surroundings, is_own_condition, qos_class, status,
 };
-use crate::sources::Change;
+use crate::sources::{Change, Source};
 use crate::volumes::{Places, PodDir};
 
 /// How many reports of containers may wait: they come one by one. They are boxed, since a channel always has room for
@@ -264,6 +264,9 @@ impl Worker {
         if life.waits_for_volumes() {
             return vec![Event::RetryPrepare];
         }
+        if change.is_some_and(|c| matches!(c.source, Source::Claim(_))) {
+            return Vec::new();
+        }
         self.refresh();
         let config = life.held().filter(|(_, p)| matches!(p, Problem::CreateContainerConfigError(_)));
         config.map(|(slot, _)| Event::Retry { slot }).collect()
@@ -336,7 +339,7 @@ impl Worker {
         }
         self.refreshing = Refreshing::Once;
         let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
-        self.tasks.spawn(async move { Done::Refreshed(fill(&shared, &pod, &dir, attachment.ip()).await.map(drop)) });
+        self.tasks.spawn(async move { Done::Refreshed(prepare::refresh(&shared, &pod, &dir, attachment.ip()).await) });
     }
 
     fn container(&self, life: &Lifecycle, slot: Slot) -> Option<Container> {

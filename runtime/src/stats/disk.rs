@@ -6,9 +6,10 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::directory::{DiskUsage, measure};
-use super::summary::{Disk, FileSystem, PodDisk};
+use super::summary::{ClaimDisk, Disk, FileSystem, PodDisk};
 use crate::logs::{Logs, Place};
-use crate::volumes::{PodDir, is_in_memory};
+use crate::volumes::in_use::InUse;
+use crate::volumes::{PodDir, Sort, is_in_memory, sort};
 
 /// Where pods keep their things.
 #[derive(Debug, Clone)]
@@ -16,6 +17,7 @@ pub(crate) struct Places {
     pub(crate) data_dir: std::path::PathBuf,
     pub(crate) pods_dir: std::path::PathBuf,
     pub(crate) logs: Logs,
+    pub(crate) in_use: InUse,
 }
 
 impl Places {
@@ -49,7 +51,13 @@ impl Places {
         let by_container = |of: &dyn Fn(&str) -> DiskUsage| -> BTreeMap<String, DiskUsage> {
             containers().map(|c| (c.name.clone(), of(&c.name))).collect()
         };
-        let volumes = || spec.volumes.iter().flatten();
+        // What is the machine's own is not the pod's to answer for.
+        let own = |v: &&Volume| matches!(sort(v), Sort::EmptyDir | Sort::Filled);
+        let volumes = || spec.volumes.iter().flatten().filter(own);
+        let claim = |claimed: crate::volumes::claims::Claimed| {
+            let used = measure(&claimed.place.root.join(&claimed.place.beneath));
+            (claimed.volume, ClaimDisk { claim: claimed.claim, used, capacity: claimed.capacity })
+        };
         let volume = |v: &Volume| {
             let path = if is_in_memory(v) { dir.memory_volume(&v.name) } else { dir.volume(&v.name) };
             (v.name.clone(), measure(&path))
@@ -58,6 +66,7 @@ impl Places {
             roots: by_container(&|name| measure(&dir.container_root(name))),
             logs: by_container(&log),
             volumes: volumes().map(volume).collect(),
+            claims: self.in_use.of(&uid).into_iter().map(claim).collect(),
             in_memory: volumes().filter(|v| is_in_memory(v)).map(|v| v.name.clone()).collect(),
         }
     }

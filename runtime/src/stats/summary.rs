@@ -56,6 +56,26 @@ pub(crate) struct PodDisk {
     pub(crate) volumes: BTreeMap<String, DiskUsage>,
     /// Those of them that take memory and no disk.
     pub(crate) in_memory: Vec<String>,
+    /// The volumes that outlast the pod, by the names it gives them.
+    pub(crate) claims: BTreeMap<String, ClaimDisk>,
+}
+
+/// What a claim's volume holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ClaimDisk {
+    /// The claim, in the pod's namespace.
+    pub(crate) claim: String,
+    pub(crate) used: DiskUsage,
+    /// How much it is said to hold.
+    pub(crate) capacity: Option<u64>,
+}
+
+impl ClaimDisk {
+    /// Its capacity and what is left of it, on a file system like this. The disk may end before the claim does.
+    pub(crate) fn room(&self, disk: FileSystem) -> (u64, u64) {
+        let capacity = self.capacity.unwrap_or(disk.capacity);
+        (capacity, capacity.saturating_sub(self.used.bytes).min(disk.available))
+    }
 }
 
 impl PodDisk {
@@ -144,6 +164,15 @@ impl Shown<'_> {
             if let Some(network) = self.network(&[way]) {
                 put(&mut shown, "network", network);
             }
+            let claims = disk.claims.iter().map(|(name, claim)| {
+                let (capacity, available) = claim.room(self.disk.node);
+                let mut fs = self.fs(claim.used);
+                put(&mut fs, "name", json!(name));
+                put(&mut fs, "capacityBytes", json!(capacity));
+                put(&mut fs, "availableBytes", json!(available));
+                put(&mut fs, "pvcRef", json!({"name": claim.claim, "namespace": pod.namespace}));
+                fs
+            });
             let volumes: Vec<Value> = disk
                 .volumes
                 .iter()
@@ -152,6 +181,7 @@ impl Shown<'_> {
                     put(&mut fs, "name", json!(name));
                     fs
                 })
+                .chain(claims)
                 .collect();
             if !volumes.is_empty() {
                 put(&mut shown, "volume", volumes.into());
@@ -243,7 +273,9 @@ mod tests {
         let usage = |bytes| DiskUsage { bytes, inodes: 2 };
         let of = |bytes| BTreeMap::from([("web".to_owned(), usage(bytes))]);
         let volumes = BTreeMap::from([("data".to_owned(), usage(300)), ("fast".to_owned(), usage(4000))]);
-        let pod = PodDisk { roots: of(10), logs: of(20), volumes, in_memory: vec!["fast".to_owned()] };
+        let claim = ClaimDisk { claim: "kept-web-0".to_owned(), used: usage(500), capacity: Some(800) };
+        let claims = BTreeMap::from([("kept".to_owned(), claim)]);
+        let pod = PodDisk { roots: of(10), logs: of(20), volumes, in_memory: vec!["fast".to_owned()], claims };
         let disk = Disk {
             node: FileSystem { capacity: 1000, available: 400, inodes: 50, inodes_free: 20 },
             images: usage(90),
@@ -279,7 +311,7 @@ mod tests {
             network: {"interfaces":[{"name":"eth0","rxBytes":40,"rxErrors":0,"txBytes":80,"txErrors":0}],"name":"eth0","rxBytes":40,"rxErrors":0,T,"txBytes":80,"txErrors":0}
             podRef: {"name":"a","namespace":"default","uid":"a"}
             startTime: null
-            volume: [{"availableBytes":400,"capacityBytes":1000,"inodes":50,"inodesFree":20,"inodesUsed":2,"name":"data",T,"usedBytes":300},{"availableBytes":400,"capacityBytes":1000,"inodes":50,"inodesFree":20,"inodesUsed":2,"name":"fast",T,"usedBytes":4000}]"#]].assert_eq(&told(Depth::Whole));
+            volume: [{"availableBytes":400,"capacityBytes":1000,"inodes":50,"inodesFree":20,"inodesUsed":2,"name":"data",T,"usedBytes":300},{"availableBytes":400,"capacityBytes":1000,"inodes":50,"inodesFree":20,"inodesUsed":2,"name":"fast",T,"usedBytes":4000},{"availableBytes":300,"capacityBytes":800,"inodes":50,"inodesFree":20,"inodesUsed":2,"name":"kept","pvcRef":{"name":"kept-web-0","namespace":"default"},T,"usedBytes":500}]"#]].assert_eq(&told(Depth::Whole));
     }
 
     #[test]

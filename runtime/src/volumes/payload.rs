@@ -130,7 +130,7 @@ fn add_object(
             None => {
                 let what = format!("references non-existent config key: {}", item.key);
                 return Err(missing(match source {
-                    Source::ConfigMap(_) => what,
+                    Source::ConfigMap(_) | Source::Claim(_) => what,
                     Source::Secret(_) => format!("{what} ({})", source.lacks(&item.key, namespace)),
                 }));
             }

@@ -13,19 +13,23 @@ fn fetched(value: &str) -> Fetched {
     Fetched::from_iter([(Source::ConfigMap("cm".to_owned()), Some(data.into()))])
 }
 
+fn make_all(dir: &PodDir, pod: &Pod, fetched: &Fetched) -> Result<Places, VolumeError> {
+    set_up(dir, &Material { facts: facts(pod), fetched, claims: &[], allowed: &[] })
+}
+
 #[test]
 fn an_update_is_seen_at_once_and_an_unchanged_volume_is_not_written() {
     let temp = tempfile::tempdir().unwrap();
     let dir = PodDir::new(temp.path(), "u");
     let pod = pod(json!({"containers": [], "volumes": [{"name": "v", "configMap": {"name": "cm"}}]}));
-    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    make_all(&dir, &pod, &fetched("one")).unwrap();
     let read = || std::fs::read_to_string(dir.volume("v").join("a.txt")).unwrap();
     assert_eq!(read(), "one");
     let link = || std::fs::read_link(dir.volume("v").join("..data")).unwrap();
     let before = link();
-    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    make_all(&dir, &pod, &fetched("one")).unwrap();
     assert_eq!(link(), before);
-    set_up(&dir, &facts(&pod), &fetched("two")).unwrap();
+    make_all(&dir, &pod, &fetched("two")).unwrap();
     assert_eq!(read(), "two");
     assert!(!dir.volume("v").join(before).exists());
     dir.remove().unwrap();
@@ -41,7 +45,7 @@ fn a_projected_volume_gathers_its_sources() {
         {"secret": {"name": "none", "optional": true}},
         {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}
     ]}}]}));
-    set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    make_all(&dir, &pod, &fetched("one")).unwrap();
     let read = |path: &str| std::fs::read_to_string(dir.volume("v").join(path)).unwrap();
     assert_eq!((read("x/y.txt"), read("name")), ("bee".to_owned(), "p".to_owned()));
     let mode = std::os::unix::fs::PermissionsExt::mode(
@@ -56,7 +60,8 @@ fn what_cannot_be_mounted_says_why() {
     let dir = PodDir::new(temp.path(), "u");
     for (volume, message) in [
         (json!({"configMap": {"name": "x"}}), r#"MountVolume.SetUp failed for volume "v" : configmap "x" not found"#),
-        (json!({"hostPath": {"path": "/"}}), r#"volume "v" is of type hostPath, which this node cannot mount"#),
+        (json!({"hostPath": {"path": "/"}}), r#"volume "v" : hostPath "/" is not allowed on this node"#),
+        (json!({"nfs": {"server": "s", "path": "/"}}), r#"volume "v" is of type nfs, which this node cannot mount"#),
         (json!({"configMap": {"name": "cm", "items": [{"key": "a.txt", "path": "../x"}]}}), "may not contain '..'"),
         (
             json!({"configMap": {"name": "cm", "items": [{"key": "z", "path": "x"}]}}),
@@ -66,7 +71,7 @@ fn what_cannot_be_mounted_says_why() {
         let mut volume = volume;
         volume["name"] = "v".into();
         let pod = pod(json!({"containers": [], "volumes": [volume]}));
-        let error = set_up(&dir, &facts(&pod), &fetched("one")).unwrap_err().to_string();
+        let error = make_all(&dir, &pod, &fetched("one")).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
 }
@@ -83,7 +88,7 @@ fn a_container_sees_its_mounts_outer_ones_first() {
         ]}],
         "volumes": [{"name": "cm", "configMap": {"name": "cm"}}, {"name": "e", "emptyDir": {}}]
     }));
-    let places = set_up(&dir, &facts(&pod), &fetched("one")).unwrap();
+    let places = make_all(&dir, &pod, &fetched("one")).unwrap();
     let container = &pod.spec.as_ref().unwrap().containers[0];
     let seen = prepare_root(&dir, &places, container, &[]).unwrap();
     let paths: Vec<(&str, bool)> = seen.iter().map(|d| (d.guest_path.as_str(), d.access == Access::ReadOnly)).collect();
@@ -101,8 +106,8 @@ fn a_directory_in_memory_is_outside_of_the_disk_and_goes_with_its_pod() {
     let dir = PodDir::new(temp.path(), "u");
     let volume = json!({"name": "v", "emptyDir": {"medium": "Memory"}});
     let pod = pod(json!({"containers": [], "volumes": [volume]}));
-    set_up(&dir, &facts(&pod), &Fetched::default()).unwrap();
-    set_up(&dir, &facts(&pod), &Fetched::default()).unwrap();
+    make_all(&dir, &pod, &Fetched::default()).unwrap();
+    make_all(&dir, &pod, &Fetched::default()).unwrap();
     std::fs::write(dir.volume("v").join("f"), "x").unwrap();
     let kept = dir.memory_volume("v");
     assert!(kept.starts_with("/dev/shm") && kept.join("f").exists());

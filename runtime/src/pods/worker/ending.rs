@@ -10,6 +10,7 @@ use kube::api::{DeleteParams, Preconditions};
 
 use super::{SLEEP_MAX, Worker};
 use crate::pods::News;
+use crate::sources::{Change, Source};
 
 /// How long containers may drain when the node stops; a part of what the process has for stopping.
 const NODE_DRAIN: Duration = Duration::from_secs(4);
@@ -69,6 +70,11 @@ impl Worker {
         }
         self.released = true;
         self.attachment = None;
+        let (namespace, _) = self.names();
+        for claim in self.shared.in_use.release(self.pod.metadata.uid.as_deref().unwrap_or_default()) {
+            // Another pod may wait for it.
+            self.shared.sources.tell(Change { namespace: namespace.clone(), source: Source::Claim(claim) });
+        }
         let dir = self.dir.clone();
         let removed = tokio::task::spawn_blocking(move || dir.remove()).await;
         if let Ok(Err(error)) = removed {

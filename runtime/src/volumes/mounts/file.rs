@@ -49,6 +49,7 @@ pub(super) fn mount(
         Access::ReadOnly => copy(file, &target, rest).map_err(MountError::from),
         Access::ReadWrite => link(file, &target, rest).map_err(|error| match error.kind() {
             io::ErrorKind::CrossesDevices => fault(OTHER_FILE_SYSTEM),
+            io::ErrorKind::PermissionDenied => fault(NOT_OURS),
             _ => error.into(),
         }),
     }
@@ -60,6 +61,9 @@ const AT_ROOT: &str = "'/' is the container's own directory";
 /// Why a file has no second name.
 const OTHER_FILE_SYSTEM: &str =
     "it is on another file system than the node's data; mount its directory, or the file with readOnly: true";
+
+/// Why a file of another user has no second name (`fs.protected_hardlinks`).
+const NOT_OURS: &str = "it belongs to another user than the node; mount its directory, or the file with readOnly: true";
 
 /// Opens the file. Neither a pipe nor a device that somebody puts in its place keeps the node waiting.
 fn open(file: &File) -> io::Result<cap_std::fs::File> {

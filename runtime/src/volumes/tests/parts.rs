@@ -26,7 +26,7 @@ impl Rig {
             "containers": [{"name": "c", "volumeMounts": mounts}],
             "volumes": [{"name": "cm", "configMap": {"name": "cm"}}, {"name": "e", "emptyDir": {}}]
         }));
-        let places = set_up(&self.dir, &facts(&pod), &fetched("one")).unwrap();
+        let places = make_all(&self.dir, &pod, &fetched("one")).unwrap();
         let env = [("POD_NAME".to_owned(), "web-0".to_owned())];
         let container = &pod.spec.as_ref().unwrap().containers[0];
         prepare_root(&self.dir, &places, container, &env).map_err(|e| e.to_string())
