@@ -70,7 +70,8 @@ pub(crate) struct Informer<K> {
 
 struct Held<K> {
     objects: BTreeMap<NamespacedName, Arc<K>>,
-    controlled: HashMap<(String, Option<String>), BTreeSet<String>>,
+    /// By namespace and controlling owner, then by name.
+    controlled: HashMap<(String, Option<String>), BTreeMap<String, Arc<K>>>,
     seen: Revision,
     lists_begun: u64,
     lists_done: u64,
@@ -133,9 +134,8 @@ impl<K: Cached> Informer<K> {
 
     fn indexed(&self, namespace: &str, uid: Option<&str>) -> Vec<Arc<K>> {
         self.read(|held| {
-            let names = held.controlled.get(&(namespace.to_owned(), uid.map(str::to_owned)));
-            let key = |name: &String| NamespacedName::new(namespace, name.as_str());
-            names.into_iter().flatten().filter_map(|name| held.objects.get(&key(name)).cloned()).collect()
+            let controlled = held.controlled.get(&(namespace.to_owned(), uid.map(str::to_owned)));
+            controlled.into_iter().flat_map(BTreeMap::values).map(Arc::clone).collect()
         })
     }
 
@@ -215,7 +215,7 @@ impl<K: Cached> Held<K> {
             self.unindex(&key, old);
         }
         let slot = (key.namespace.clone(), controller_uid(new.as_ref()));
-        self.controlled.entry(slot).or_default().insert(key.name);
+        self.controlled.entry(slot).or_default().insert(key.name, Arc::clone(&new));
         match old {
             None => Some(Change::Added(new)),
             Some(old) if old.meta().resource_version == new.meta().resource_version => None,
