@@ -136,6 +136,7 @@ async fn ensure(
         headers: http::HeaderMap::new(),
         body: bytes::Bytes::new(),
         agent: AGENT.to_owned(),
+        upgrade: None,
     };
     match call.existing() {
         Err(_) => make(&call, wanted).await,

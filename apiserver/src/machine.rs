@@ -9,7 +9,8 @@ use std::time::Duration;
 use coracle_api::failure::Failure;
 use coracle_api::meet::{HttpService, Nodes};
 use coracle_api::revision::Revision;
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use crate::registry::addresses::Addresses;
 use crate::registry::{Registry, Row, Scope};
 use crate::request::ResourcePath;
 use crate::store::{Converted, Entry, Key, Prefix, Store};
+use crate::tls::Patience;
 use crate::tokens::Tokens;
 
 /// The machinery behind the chain.
@@ -91,6 +93,25 @@ pub(crate) struct Call {
     pub(crate) body: bytes::Bytes,
     /// What the client calls itself, for want of a field manager.
     pub(crate) agent: String,
+    /// The connection it came by, if that can be taken over.
+    pub(crate) upgrade: Option<Upgrade>,
+}
+
+/// A connection that can be taken over for another protocol.
+#[derive(Debug, Clone)]
+pub(crate) struct Upgrade {
+    /// Gives the connection, once the client has been answered with 101.
+    pub(crate) connection: OnUpgrade,
+    /// How long its client may read nothing.
+    pub(crate) patience: Patience,
+}
+
+impl Upgrade {
+    /// What the listener gave the request along.
+    pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
+        let connection = extensions.get::<OnUpgrade>()?.clone();
+        Some(Self { connection, patience: extensions.get::<Patience>()?.clone() })
+    }
 }
 
 /// How long a request waits for a revision that is still to come: upstream's bound.

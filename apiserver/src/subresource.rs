@@ -41,7 +41,9 @@ pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
         Subresource::Eviction => eviction::evict(&call).await,
         Subresource::Token => token::issue(&call).await,
         Subresource::Proxy => proxy::proxy(verb, &call).await,
-        Subresource::Attach | Subresource::Exec | Subresource::PortForward => connect::connect(&call, subresource),
+        Subresource::Attach | Subresource::Exec | Subresource::PortForward => {
+            connect::connect(verb, &call, subresource).await
+        }
     }
 }
 

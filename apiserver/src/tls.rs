@@ -1,6 +1,7 @@
 //! The listener: TCP, TLS and HTTP/1.1 or HTTP/2, a task a connection, each with its limits.
 //!
-//! Invariant: the only extension that a request from a socket gets is what its client certificate is worth.
+//! Invariant: the only extensions that a request from a socket gets are what its client certificate is worth, and what
+//! it takes to take the connection over.
 
 mod clients;
 mod patience;
@@ -28,6 +29,7 @@ use crate::authenticator::Certificate;
 use crate::identity::Identity;
 use crate::pki::{self, Pki};
 use clients::Clients;
+pub(crate) use patience::Patience;
 use patience::Patient;
 
 /// How long a client may take to say hello.
@@ -164,11 +166,14 @@ async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: Cance
         }
         Err(_) => return tracing::debug!("a handshake took too long"),
     };
+    let patience = Patience::default();
+    let for_requests = patience.clone();
     let certificate = tls.clients.judge(stream.get_ref().1.peer_certificates());
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         let extensions = request.extensions_mut();
         extensions.remove::<Identity>();
         extensions.remove::<Certificate>();
+        extensions.insert(for_requests.clone());
         if let Some(certificate) = &certificate {
             extensions.insert(certificate.clone());
         }
@@ -183,8 +188,10 @@ async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: Cance
         .max_header_list_size(HEADER_LIST_MAX)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let serving =
-        server.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(service));
+    let serving = server.serve_connection_with_upgrades(
+        TokioIo::new(Patient::new(stream, patience)),
+        TowerToHyperService::new(service),
+    );
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

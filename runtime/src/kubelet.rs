@@ -1,4 +1,5 @@
-//! The kubelet's own API: logs, figures, and the pods of the node. It answers GET and nothing else.
+//! The kubelet's own API: logs, figures, the pods of the node, and sessions in them. But for sessions, which may be
+//! asked for by POST, it answers GET and nothing else.
 //!
 //! | path | what |
 //! |---|---|
@@ -9,14 +10,21 @@
 //! | `/stats/usage` | node and pods in the shape of `metrics.k8s.io`; ours. `?namespace=&pod=` for fewer |
 //! | `/metrics`, `/metrics/resource`, `/metrics/cadvisor` | for Prometheus |
 //! | `/configz` | the configuration |
+//! | `/exec/{namespace}/{pod}/{container}` | a command in a container, `?command=&command=&input=1&output=1&error=1&tty=1` |
+//! | `/attach/{namespace}/{pod}/{container}` | the container's own streams, with the same query but for `command` |
+//! | `/portForward/{namespace}/{pod}` | connections to the pod's ports; `?port=80&port=81` for channels of a WebSocket |
+//!
+//! Sessions begin with an HTTP upgrade, and go on in a protocol of `streams`.
 
 mod config;
 mod exposition;
+mod forward;
 mod logs;
 mod metrics;
 mod pods;
-#[expect(dead_code, reason = "its protocols come next")]
+#[allow(dead_code, reason = "who runs the commands comes next")]
 mod session;
+mod streams;
 
 use async_trait::async_trait;
 use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, body_of};
@@ -25,14 +33,16 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 
 use crate::logs::Logs;
-use crate::pods::Records;
+use crate::pods::{Attachments, Records};
 use crate::query::Query;
 use crate::stats::Stats;
 use crate::stats::summary::{self, Depth, Disk};
 use crate::stats::usage;
 
 pub(crate) use config::config;
+use session::Place;
 pub(crate) use session::Sessions;
+pub(crate) use streams::Streaming;
 
 /// Serves the kubelet's API out of what the node knows of its pods.
 #[derive(Clone)]
@@ -40,9 +50,10 @@ pub(crate) struct Kubelet {
     pub(crate) logs: Logs,
     pub(crate) records: Records,
     pub(crate) stats: Stats,
-    #[expect(dead_code, reason = "its protocols come next")]
     pub(crate) sessions: Sessions,
     pub(crate) config: Value,
+    pub(crate) attachments: Attachments,
+    pub(crate) streaming: Streaming,
 }
 
 /// Why a request is not answered.
@@ -53,7 +64,10 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[async_trait]
 impl HttpService for Kubelet {
-    async fn serve(&self, request: HttpRequest) -> HttpResponse {
+    async fn serve(&self, mut request: HttpRequest) -> HttpResponse {
+        if let Some(answer) = self.session(&mut request) {
+            return answer;
+        }
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let answer = match *request.method() {
             Method::GET => self.get(request.uri().path(), &query).await,
@@ -68,6 +82,38 @@ impl HttpService for Kubelet {
 }
 
 impl Kubelet {
+    /// The answer to a request for a session; nothing if it is for something else.
+    fn session(&self, request: &mut HttpRequest) -> Option<HttpResponse> {
+        let path = request.uri().path().to_owned();
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        if !matches!(*request.method(), Method::GET | Method::POST) {
+            return None;
+        }
+        let known = |namespace: &str, pod: &str| {
+            let missing = || streams::Refusal::new(StatusCode::NOT_FOUND, "pod does not exist");
+            self.records.get(namespace, pod).ok_or_else(missing)
+        };
+        let opened = match parts.as_slice() {
+            [what @ ("exec" | "attach"), namespace, pod, container] => known(namespace, pod).and_then(|_| {
+                let [namespace, pod, container] = [namespace, pod, container].map(|part| (*part).to_owned());
+                self.streaming.remote_command(
+                    request,
+                    self.sessions.clone(),
+                    Place { namespace, pod, container },
+                    *what == "exec",
+                )
+            }),
+            ["portForward", namespace, pod] => known(namespace, pod).and_then(|record| {
+                let text = format!("pod not found (\"{pod}_{namespace}\")");
+                let missing = || streams::Refusal::new(StatusCode::NOT_FOUND, text);
+                let attached = self.attachments.get(&record.uid).ok_or_else(missing)?;
+                self.streaming.port_forward(request, attached)
+            }),
+            _ => return None,
+        };
+        Some(opened.unwrap_or_else(streams::Refusal::response))
+    }
+
     async fn get(&self, path: &str, query: &Query) -> Result<HttpResponse, Refusal> {
         match path.trim_end_matches('/') {
             "/healthz" | "/healthz/ping" | "/healthz/log" | "/healthz/syncloop" => Ok(text("ok".to_owned())),

@@ -42,10 +42,10 @@ use tokio_util::sync::CancellationToken;
 
 use images::pull::Puller;
 use images::{ImageStore, Policy};
-use kubelet::{Kubelet, Sessions};
+use kubelet::{Kubelet, Sessions, Streaming};
 use logs::{Logs, Rotation};
 use node::{Collector, Keeper, Machine};
-use pods::{Inboxes, Records, Shared};
+use pods::{Attachments, Inboxes, Records, Shared};
 use sources::Sources;
 use stats::{Places, Stats};
 use volumes::AllowedPath;
@@ -153,6 +153,7 @@ pub struct Node {
     keeper: Keeper,
     /// What `/configz` tells.
     config: serde_json::Value,
+    streaming: Streaming,
     events: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -215,6 +216,7 @@ impl Node {
             in_use,
             stats: Stats::new(config.node_name.clone(), records.clone(), places),
             records,
+            attachments: Attachments::default(),
             inboxes: Inboxes::default(),
         };
         let keeper = Keeper {
@@ -233,7 +235,13 @@ impl Node {
             thresholds: config.thresholds,
             pressure: watch::Sender::default(),
         };
-        Ok(Self { shared: Arc::new(shared), keeper, config: told, events: Box::pin(events) })
+        Ok(Self {
+            shared: Arc::new(shared),
+            keeper,
+            config: told,
+            streaming: Streaming::default(),
+            events: Box::pin(events),
+        })
     }
 
     /// The node's own API, by which the API server reaches logs and figures of its containers.
@@ -245,12 +253,14 @@ impl Node {
             stats: self.shared.stats.clone(),
             sessions: Sessions::new(&self.shared),
             config: self.config.clone(),
+            attachments: self.shared.attachments.clone(),
+            streaming: self.streaming.clone(),
         })
     }
 
     /// Runs the node until `stop`. Then its containers are drained; their pods run again when the node does.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { shared, keeper, events, .. } = self;
+        let Self { shared, keeper, streaming, events, .. } = self;
         let sources = shared.sources.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(events);
@@ -258,6 +268,7 @@ impl Node {
         tasks.spawn(evictions::run(Arc::clone(&shared), keeper.thresholds, keeper.pressure.subscribe(), stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         pods::run(Arc::clone(&shared), stop).await;
+        streaming.stop().await;
         shared.wasm.shutdown();
         // What pods had in memory would stay there for nobody: they begin with empty directories.
         if let Err(error) = volumes::clear_memory(&shared.pods_dir) {

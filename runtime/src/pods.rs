@@ -3,6 +3,7 @@
 //! Invariant: a uid has at most one worker, which lives until the object is gone from the API, so that late news of a
 //! pod never makes a second one.
 
+mod attachments;
 mod containers;
 mod hooks;
 mod inboxes;
@@ -44,7 +45,9 @@ use crate::volumes::AllowedPath;
 use crate::volumes::in_use::InUse;
 use coracle_wasm::Wasm;
 
+pub(crate) use attachments::{Attached, Attachments};
 pub(crate) use inboxes::Inboxes;
+pub(crate) use probe::in_words;
 pub(crate) use records::{Record, Records};
 
 /// What all workers share.
@@ -67,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) allowed_host_paths: Vec<AllowedPath>,
     pub(crate) in_use: InUse,
     pub(crate) records: Records,
+    pub(crate) attachments: Attachments,
     pub(crate) inboxes: Inboxes,
     pub(crate) stats: Stats,
 }

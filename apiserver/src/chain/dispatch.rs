@@ -14,7 +14,7 @@ use crate::answer::{self, Answer, Encoding, Refused, accept};
 use crate::body;
 use crate::discovery;
 use crate::identity::Identity;
-use crate::machine::{Call, Machine};
+use crate::machine::{Call, Machine, Upgrade};
 use crate::options::write::manager_of_agent;
 use crate::registry::{Row, Scope, Subresource};
 use crate::request::{RequestInfo, ResourcePath, Verb};
@@ -39,8 +39,9 @@ async fn answer(machine: Arc<Machine>, request: Request, encoding: Encoding) -> 
     };
     let query = parts.uri.query().unwrap_or("").to_owned();
     let agent = agent(&parts);
+    let upgrade = Upgrade::of(&parts.extensions);
     if let Some(row) = subresource::binding_collection(&machine, &path) {
-        let call = Call { machine, user, row: row?, path, query, headers: parts.headers, body, agent };
+        let call = Call { machine, user, row: row?, path, query, headers: parts.headers, body, agent, upgrade };
         return subresource::bind(verb, call).await;
     }
     let Some(row) = machine.registry.get(&path.group, &path.version, &path.resource) else {
@@ -51,7 +52,7 @@ async fn answer(machine: Arc<Machine>, request: Request, encoding: Encoding) -> 
     if parts.method == Method::HEAD {
         return Err(Failure::MethodNotAllowed.into());
     }
-    let call = Call { machine, user, row, path, query, headers: parts.headers, body, agent };
+    let call = Call { machine, user, row, path, query, headers: parts.headers, body, agent, upgrade };
     if shows_objects(&call) {
         // Before anything is done: a write whose answer cannot be shown is not made.
         accept::check_representation(&call.headers, verb)?;

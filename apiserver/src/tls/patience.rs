@@ -1,9 +1,12 @@
 //! A connection that is not written to for ever: a client that stops reading is cut off after a while.
 //!
-//! It is what bounds a watch of HTTP/1.1 whose client hangs: nothing else would ever look at it again.
+//! It is what bounds a watch of HTTP/1.1 whose client hangs: nothing else would ever look at it again. A connection that
+//! was taken over for a session is given more time: a person may read what a command wrote for as long as they like.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,16 +16,35 @@ use tokio::time::{Sleep, sleep};
 /// How long a client may read nothing of what is sent to it.
 pub(super) const STALLED_MAX: Duration = Duration::from_secs(60);
 
+/// The same for the client of a session: the kubelet's `streamingConnectionIdleTimeout`.
+const SESSION_STALLED_MAX: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// How much patience there is with one connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// The connection carries a session from now on.
+    pub(crate) fn with_session(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn stalled_max(&self) -> Duration {
+        if self.0.load(Ordering::Relaxed) { SESSION_STALLED_MAX } else { STALLED_MAX }
+    }
+}
+
 /// A connection and how long it has not taken anything.
 pub(super) struct Patient<S> {
     stream: S,
+    patience: Patience,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
     /// The same connection, written to with patience.
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, stalled: None }
+    pub(super) const fn new(stream: S, patience: Patience) -> Self {
+        Self { stream, patience, stalled: None }
     }
 
     /// What a write came to, or that it has waited for too long.
@@ -31,7 +53,7 @@ impl<S> Patient<S> {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED_MAX)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience.stalled_max())));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client does not read")))
     }
@@ -83,7 +105,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_cut_off() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut ours = Patient::new(ours);
+        let mut ours = Patient::new(ours, Patience::default());
         ours.write_all(b"12345678").await.unwrap();
         // It is slow, but it reads: that is no reason.
         let slow = timeout(STALLED_MAX / 2, ours.write_all(b"9")).await;
@@ -93,5 +115,16 @@ mod tests {
         let since = Instant::now();
         let refused = ours.write_all(b"d").await.unwrap_err();
         assert_eq!((refused.kind(), since.elapsed()), (ErrorKind::TimedOut, STALLED_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_client_of_a_session_may_take_its_time() {
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let patience = Patience::default();
+        let mut ours = Patient::new(ours, patience.clone());
+        patience.with_session();
+        let since = Instant::now();
+        ours.write_all(b"12").await.unwrap_err();
+        assert_eq!(since.elapsed(), SESSION_STALLED_MAX);
     }
 }

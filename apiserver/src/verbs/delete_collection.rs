@@ -31,6 +31,7 @@ pub(crate) async fn delete_collection(call: &Call) -> Answer {
             headers: call.headers.clone(),
             body: bytes::Bytes::new(),
             agent: call.agent.clone(),
+            upgrade: None,
         };
         match remove(&one, entry.key().name(), &options).await {
             Ok(_) => deleted.push(entry),

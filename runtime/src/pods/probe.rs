@@ -26,6 +26,7 @@ use opinion::Opinion;
 pub(super) use exec::{Came, run as run_command};
 pub(super) use http::{get, target};
 pub(super) use place::Refusal;
+pub(crate) use place::in_words;
 
 /// A container may take so long to begin to listen before it is held against it.
 const BEGINS_TO_LISTEN: Duration = Duration::from_secs(1);

@@ -179,6 +179,8 @@ impl Worker {
             Signal::Happened(event) => vec![event],
             Signal::Task(Done::Prepared(Ok(Prepared { attachment, places }))) => {
                 let ip = attachment.ip();
+                let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
+                self.shared.attachments.set(uid, Arc::clone(&attachment));
                 self.attachment = Some(attachment);
                 self.places = Arc::new(places);
                 if std::mem::take(&mut self.stale) {

@@ -72,7 +72,7 @@ pub(super) async fn connect(order: &Order, host: &str, port: u16) -> Result<TcpS
 }
 
 /// An error of the system as Go has it: `connection reset by peer`, without Rust's capital and number.
-pub(super) fn in_words(error: &io::Error) -> String {
+pub(crate) fn in_words(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -70,6 +70,7 @@ impl Worker {
         }
         self.released = true;
         self.attachment = None;
+        self.shared.attachments.remove(self.pod.metadata.uid.as_deref().unwrap_or_default());
         let (namespace, _) = self.names();
         for claim in self.shared.in_use.release(self.pod.metadata.uid.as_deref().unwrap_or_default()) {
             // Another pod may wait for it.
