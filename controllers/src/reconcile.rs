@@ -22,8 +22,11 @@ use crate::informers::Informers;
 use crate::queue::Queue;
 use crate::refusal::{Refusal, refusal, words};
 
-/// How many times as long as a look the rest after it is: at most a fifth of a processor goes into one key.
-const REST_PER_LOOK: u32 = 4;
+/// How many times as long as a look the rest after it is: at most a tenth of a processor goes into one key.
+const REST_PER_LOOK: u32 = 9;
+
+/// The longest rest: a look that wrote hundreds of objects was busy with them, and the next hundreds wait.
+const REST_MAX: Duration = Duration::from_millis(200);
 
 /// What every controller works with.
 #[derive(Clone)]
@@ -118,7 +121,7 @@ pub(crate) fn start<C: Controller>(controller: &Arc<C>, tasks: &mut JoinSet<()>,
             while let Some(key) = token.run_until_cancelled(controller.queue().next()).await {
                 let span = info_span!("reconcile", controller = C::NAME, %key);
                 let busy = busy(work(controller.as_ref(), &key).instrument(span)).await;
-                controller.queue().done(&key, busy * REST_PER_LOOK);
+                controller.queue().done(&key, (busy * REST_PER_LOOK).min(REST_MAX));
             }
         });
     }

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use crate::zone::Zone;
 use crate::zones::Zones;
 
-/// How many times as long as a pass the rest after it is: at most a fifth of a processor goes into zones.
-const REST_PER_PASS: u32 = 4;
+/// How many times as long as a pass the rest after it is: at most a tenth of a processor goes into zones.
+const REST_PER_PASS: u32 = 9;
 
 /// What is watched for the zone.
 pub(crate) struct Watch {

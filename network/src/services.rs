@@ -22,8 +22,8 @@ use crate::listeners::Listeners;
 use crate::routes::routes;
 use crate::table::Table;
 
-/// How many times as long as a pass the rest after it is: at most a fifth of a processor goes into routes.
-const REST_PER_PASS: u32 = 4;
+/// How many times as long as a pass the rest after it is: at most a tenth of a processor goes into routes.
+const REST_PER_PASS: u32 = 9;
 
 /// How often a port that could not be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
