@@ -68,7 +68,7 @@ impl StatefulSets {
             Step::Mend(ordinal) => {
                 let Some(pod) = walk.pods.get(&ordinal) else { return Ok(()) };
                 let mended = self.mend(walk, pod, ordinal).await;
-                self.say(walk, "update", &pod.name_any(), &mended);
+                self.say(walk, "update", &pod.name_any(), mended.as_ref().copied());
                 mended
             }
             Step::MendClaims(ordinal) => {
@@ -92,20 +92,23 @@ impl StatefulSets {
         let made = async {
             self.create_claims(walk, ordinal).await?;
             let created = self.pods_api(&walk.key.namespace).create(&PostParams::default(), &pod).await;
-            let created = created.map_err(ReconcileError::api("create pod"))?;
-            let mark = self.context.informers.pods.mark(created.metadata.resource_version.as_deref());
-            self.pods_expected.written(walk.key, mark);
-            self.mend_claims(walk, &created, ordinal).await
+            created.map_err(ReconcileError::api("create pod"))
         };
-        match made.await {
-            // Of a former set of this name, or the cache lags: both pass. A stranger stays, and is told of.
-            Err(error) if is_refused(&error, Refusal::AlreadyExists) && !self.is_strange(walk, &name) => Err(error),
-            Err(error) if is_refused(&error, Refusal::NamespaceTerminating) => Ok(()),
-            made => {
-                self.say(walk, "create", &name, &made);
-                made
+        let created = match made.await {
+            Ok(created) => created,
+            Err(error) if is_refused(&error, Refusal::NamespaceTerminating) => return Ok(()),
+            Err(error) => {
+                // A pod of a former set of this name, or one that the cache lacks, passes. A stranger stays.
+                if !is_refused(&error, Refusal::AlreadyExists) || self.is_strange(walk, &name) {
+                    self.say(walk, "create", &name, Err(&error));
+                }
+                return Err(error);
             }
-        }
+        };
+        let mark = self.context.informers.pods.mark(created.metadata.resource_version.as_deref());
+        self.pods_expected.written(walk.key, mark);
+        self.say(walk, "create", &name, Ok(()));
+        self.mend_claims(walk, &created, ordinal).await
     }
 
     /// Whether a pod of this name is there that is not the set's, and stays.
@@ -135,7 +138,7 @@ impl StatefulSets {
                 }
             }
         };
-        self.say(walk, "delete", &name, &deleted);
+        self.say(walk, "delete", &name, deleted.as_ref().copied());
         deleted
     }
 
@@ -231,7 +234,7 @@ impl StatefulSets {
     }
 
     /// Says what came of a write to a pod.
-    fn say(&self, walk: &Walk<'_>, verb: &str, pod: &str, outcome: &Result<(), ReconcileError>) {
+    fn say(&self, walk: &Walk<'_>, verb: &str, pod: &str, outcome: Result<(), &ReconcileError>) {
         let set = walk.set.name_any();
         let title = match verb {
             "create" => "Create",
