@@ -12,3 +12,4 @@ mod make;
 mod namespaces;
 mod same;
 mod scheduling;
+mod statefulsets;
