@@ -19,6 +19,11 @@ pub fn post(addr: SocketAddr, path: &str, text: &str) -> Result<(u16, String), S
     exchange(addr, "POST", path, text).map_err(|error| format!("POST http://{addr}{path}: {error}"))
 }
 
+/// Sends any other method; returns status and body.
+pub fn send(addr: SocketAddr, method: &str, path: &str, text: &str) -> Result<(u16, String), String> {
+    exchange(addr, method, path, text).map_err(|error| format!("{method} http://{addr}{path}: {error}"))
+}
+
 fn exchange(addr: SocketAddr, method: &str, path: &str, text: &str) -> std::io::Result<(u16, String)> {
     let mut connection = TcpStream::connect_timeout(&addr, PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;

@@ -19,6 +19,7 @@ mod http;
 mod images;
 mod kube_rs;
 mod kubectl;
+mod kv;
 mod lifecycle;
 mod metrics;
 mod neighbours;
