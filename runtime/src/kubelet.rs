@@ -22,7 +22,6 @@ mod forward;
 mod logs;
 mod metrics;
 mod pods;
-#[allow(dead_code, reason = "who runs the commands comes next")]
 mod session;
 mod streams;
 
@@ -40,8 +39,9 @@ use crate::stats::summary::{self, Depth, Disk};
 use crate::stats::usage;
 
 pub(crate) use config::config;
-use session::Place;
-pub(crate) use session::Sessions;
+#[cfg(test)]
+pub(crate) use session::{Command, Exit, Size, Streams};
+pub(crate) use session::{Place, Sessions};
 pub(crate) use streams::Streaming;
 
 /// Serves the kubelet's API out of what the node knows of its pods.

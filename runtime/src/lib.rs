@@ -18,6 +18,9 @@ pub mod volumes;
 
 pub mod logs;
 
+mod console;
+mod tools;
+
 mod any_certificate;
 mod evictions;
 mod kubelet;
@@ -28,7 +31,7 @@ mod stats;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +48,11 @@ use images::{ImageStore, Policy};
 use kubelet::{Kubelet, Sessions, Streaming};
 use logs::{Logs, Rotation};
 use node::{Collector, Keeper, Machine};
-use pods::{Attachments, Inboxes, Records, Shared};
+use pods::{Attachments, Inboxes, Lives, Records, Shared};
 use sources::Sources;
+use speak::Speaker;
 use stats::{Places, Stats};
+use tools::Workshop;
 use volumes::AllowedPath;
 use volumes::in_use::InUse;
 
@@ -167,14 +172,9 @@ impl Node {
     #[allow(clippy::unused_async, reason = "every component is built in the same way")]
     pub async fn build(client: Client, config: Config, parts: Parts) -> Result<Self, BuildError> {
         let pods_dir = config.data_dir.join("pods");
-        let fault = |source| BuildError::Directory { path: pods_dir.clone(), source };
-        if pods_dir.exists() {
-            std::fs::remove_dir_all(&pods_dir).map_err(fault)?;
-        }
-        std::fs::create_dir_all(&pods_dir).map_err(fault)?;
-        volumes::clear_memory(&pods_dir).map_err(fault)?;
+        empty(&pods_dir).map_err(|source| BuildError::Directory { path: pods_dir.clone(), source })?;
         let wasm = coracle_wasm::Config::new(config.data_dir.join("compiled"));
-        let wasm = Wasm::new(coracle_wasm::Config { compiler: config.compiler, ..wasm })?;
+        let wasm = Wasm::new(coracle_wasm::Config { compiler: config.compiler.clone(), ..wasm })?;
         let instances = u64::try_from(wasm.instances_max()).unwrap_or(u64::MAX);
         let machine = Machine::read(&config.data_dir, instances, config.pods_max)?;
         let records = Records::default();
@@ -189,14 +189,7 @@ impl Node {
         };
         let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
         parts.images.expect_pods();
-        let collector = Collector::new(
-            config.image_policy,
-            config.data_dir.join("images"),
-            Arc::clone(&parts.images),
-            wasm.compiled(),
-            speaker.clone(),
-            config.node_name.to_string(),
-        );
+        let collector = collector(&config, &parts, &wasm, &speaker);
         let shared = Shared {
             client: client.clone(),
             node: config.node_name.clone(),
@@ -218,6 +211,8 @@ impl Node {
             records,
             attachments: Attachments::default(),
             inboxes: Inboxes::default(),
+            lives: Lives::default(),
+            workshop: Workshop::default(),
         };
         let keeper = Keeper {
             client,
@@ -281,6 +276,27 @@ impl Node {
             tasks.abort_all();
         }
     }
+}
+
+/// What throws images away.
+fn collector(config: &Config, parts: &Parts, wasm: &Wasm, speaker: &Speaker) -> Collector {
+    Collector::new(
+        config.image_policy,
+        config.data_dir.join("images"),
+        Arc::clone(&parts.images),
+        wasm.compiled(),
+        speaker.clone(),
+        config.node_name.to_string(),
+    )
+}
+
+/// Makes the directory of the pods, with nothing in it that a former process left.
+fn empty(pods_dir: &Path) -> std::io::Result<()> {
+    if pods_dir.exists() {
+        std::fs::remove_dir_all(pods_dir)?;
+    }
+    std::fs::create_dir_all(pods_dir)?;
+    volumes::clear_memory(pods_dir)
 }
 
 /// An error with its causes, in one line.

@@ -10,6 +10,7 @@ mod inboxes;
 mod last_words;
 mod launch;
 mod left_out;
+mod live;
 mod prepare;
 mod probe;
 mod publish;
@@ -41,12 +42,14 @@ use crate::logs::Logs;
 use crate::sources::Sources;
 use crate::speak::Speaker;
 use crate::stats::Stats;
+use crate::tools::Workshop;
 use crate::volumes::AllowedPath;
 use crate::volumes::in_use::InUse;
 use coracle_wasm::Wasm;
 
 pub(crate) use attachments::{Attached, Attachments};
 pub(crate) use inboxes::Inboxes;
+pub(crate) use live::{Live, Lives};
 pub(crate) use probe::in_words;
 pub(crate) use records::{Record, Records};
 
@@ -72,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) attachments: Attachments,
     pub(crate) inboxes: Inboxes,
+    pub(crate) lives: Lives,
+    pub(crate) workshop: Workshop,
     pub(crate) stats: Stats,
 }
 

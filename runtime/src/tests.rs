@@ -4,6 +4,7 @@ mod api;
 mod figures;
 mod guests;
 mod network;
+mod sessions;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ struct Rig {
     api: Api,
     images: Arc<ImageStore>,
     kubelet: Arc<dyn HttpService>,
+    sessions: Sessions,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -41,9 +43,10 @@ impl Rig {
         let config = Config { data_dir: dir.to_owned(), ..config };
         let node = Node::build(api.client(), config, parts).await.unwrap();
         let (kubelet, stop) = (node.kubelet(), CancellationToken::new());
+        let sessions = Sessions::new(&node.shared);
         let mut tasks = JoinSet::new();
         tasks.spawn(node.run(stop.clone()));
-        Self { api, images, kubelet, stop, tasks }
+        Self { api, images, kubelet, sessions, stop, tasks }
     }
 
     /// Pushes an image as any OCI tool would.

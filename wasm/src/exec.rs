@@ -12,7 +12,6 @@ use std::sync::{Arc, Weak};
 use cap_primitives::fs::OpenOptions;
 use coracle_api::names::Digest;
 use sha2::Digest as _;
-use tokio::io::AsyncRead;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::command;
 use super::container::{Control, watch_over};
 use super::host::Host;
-use super::launch::{Directory, Launch, Sink};
+use super::launch::{Directory, Input, Launch, Sink, Tty};
 use super::outcome::Outcome;
 use super::program::{LoadError, Program, Programs, Shape};
 use super::state::{Streams, Template};
@@ -39,8 +38,12 @@ pub struct Exec {
     /// The argument vector. A first one that ends in `.wasm` names a program in the container's directories;
     /// with any other, the container's own program runs.
     pub args: Vec<String>,
+    /// What its environment has beside, or instead of, what the container's has.
+    pub env: Vec<(String, String)>,
     /// What it reads as its standard input; nothing, if there is none.
-    pub stdin: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
+    pub stdin: Option<Input>,
+    /// Whether its streams are a terminal.
+    pub tty: Tty,
     /// Takes its standard output.
     pub stdout: Arc<dyn Sink>,
     /// Takes its standard error, and the backtrace of a trap.
@@ -112,8 +115,21 @@ impl Sandbox {
         Self { inside: Arc::downgrade(inside), control, outcome }
     }
 
+    /// What the container was given, as long as it runs.
+    #[must_use]
+    pub fn launch(&self) -> Option<Launch> {
+        let inside = self.inside.upgrade().filter(|_| self.outcome.borrow().is_none())?;
+        Some(inside.template.launch().clone())
+    }
+
+    /// How its own program runs, as long as it does.
+    #[must_use]
+    pub fn shape(&self) -> Option<Shape> {
+        Some(self.inside.upgrade()?.program.shape())
+    }
+
     /// Waits until the container has ended.
-    async fn ended(mut self) -> Outcome {
+    pub async fn ended(mut self) -> Outcome {
         // An error says that the threads of guests are gone, and all containers with them.
         let _ = self.outcome.wait_for(Option::is_some).await;
         Outcome::Stopped
@@ -134,8 +150,8 @@ pub(super) async fn exec(
     }
     let program = program(&inside, programs, exec.args.first().map(String::as_str).unwrap_or_default()).await?;
     let room = host.room().ok_or(ExecError::Full)?;
-    let streams = Streams { stdin: exec.stdin, stdout: exec.stdout, stderr: exec.stderr };
-    let template = Arc::new(inside.template.beside(exec.args, streams));
+    let Exec { args, env, stdin, tty, stdout, stderr } = exec;
+    let template = Arc::new(inside.template.beside(args, env, Streams { stdin, tty, stdout, stderr }));
     drop(inside);
 
     let guest = command::call_metered(host.clone(), program, template.clone(), room, sandbox.control.cpu());

@@ -6,12 +6,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use coracle_api::meet::{Attachment, Resolver};
+use tokio::io::AsyncRead;
 
 /// Takes what a guest writes to one of its outputs, in the order of its writing.
 ///
@@ -24,6 +26,46 @@ pub trait Sink: Send + Sync + 'static {
     fn wait(&self) -> Option<Duration> {
         None
     }
+
+    /// Ready when there is room for the next piece. Else whoever asked is woken when there is some: several may ask.
+    fn poll_room(&self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// What a guest reads as its standard input.
+pub type Input = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+/// A container's standard input, until its first instance has taken it. Most containers have none.
+#[derive(Clone, Default)]
+pub struct Stdin(Option<Arc<Mutex<Option<Input>>>>);
+
+impl Stdin {
+    /// Nothing to read.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// All that `input` gives.
+    #[must_use]
+    pub fn new(input: Input) -> Self {
+        Self(Some(Arc::new(Mutex::new(Some(input)))))
+    }
+
+    pub(super) fn take(&self) -> Option<Input> {
+        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Whether a guest's streams are a terminal, as it is told when it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tty {
+    /// They are pipes or files.
+    #[default]
+    No,
+    /// All three are the same terminal.
+    Yes,
 }
 
 /// May a guest change what is in a directory?
@@ -94,6 +136,10 @@ pub struct Launch {
     pub directories: Vec<Directory>,
     /// Its initial directory, if the pod names one.
     pub working_dir: Option<String>,
+    /// What it reads.
+    pub stdin: Stdin,
+    /// Whether its streams are a terminal.
+    pub tty: Tty,
     /// Takes its standard output.
     pub stdout: Arc<dyn Sink>,
     /// Takes its standard error, and what the host says of its end.

@@ -50,7 +50,7 @@ pub use compile::{CompileError, Compiler, INVALID, compile_stdin};
 pub use container::{Control, Running, StartError, Usage};
 pub use describe::{Description, Kind, describe};
 pub use exec::{Exec, ExecError, Sandbox};
-pub use launch::{Access, Directory, Launch, Sink};
+pub use launch::{Access, Directory, Input, Launch, Sink, Stdin, Tty};
 pub use outcome::Outcome;
 pub use program::{LoadError, Program, Shape};
 pub use traffic::{Requests, Traffic};

@@ -5,10 +5,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::AsyncRead;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -16,11 +14,11 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bounds;
 use super::host::Host;
-use super::launch::{Access, Launch, Sink};
+use super::launch::{Access, Input, Launch, Sink, Stdin, Tty};
 use super::memory::{Limiter, Memory};
 use super::outbound::Outbound;
 use super::sockets::{Pod, PodSockets, Sockets};
-use super::stdio::Output;
+use super::stdio::{self, Output};
 
 /// What the host keeps for an instance.
 pub(super) struct State {
@@ -71,12 +69,13 @@ pub(super) struct Template {
     /// How many each instance may have open.
     handles: usize,
     /// What the first instance reads; others, and most containers, have nothing to read.
-    stdin: Mutex<Option<AsyncStdinStream>>,
+    stdin: Mutex<Option<stdio::Stdin>>,
 }
 
 /// The streams of a command that runs beside a container's own program.
 pub(super) struct Streams {
-    pub(super) stdin: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
+    pub(super) stdin: Option<Input>,
+    pub(super) tty: Tty,
     pub(super) stdout: Arc<dyn Sink>,
     pub(super) stderr: Arc<dyn Sink>,
 }
@@ -84,18 +83,22 @@ pub(super) struct Streams {
 impl Template {
     /// A template for the container that `launch` describes.
     pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>, handles: usize) -> Self {
-        Self { launch, memory, pod, handles, stdin: Mutex::default() }
+        let stdin = Mutex::new(launch.stdin.take().map(|input| stdio::Stdin::new(input, launch.tty)));
+        Self { launch, memory, pod, handles, stdin }
     }
 
     /// A template for one more command in the same sandbox, on the same accounts.
-    pub(super) fn beside(&self, args: Vec<String>, streams: Streams) -> Self {
-        let Streams { stdin, stdout, stderr } = streams;
+    pub(super) fn beside(&self, args: Vec<String>, env: Vec<(String, String)>, streams: Streams) -> Self {
+        let Streams { stdin, tty, stdout, stderr } = streams;
+        let mut all = self.launch.env.clone();
+        all.retain(|(name, _)| !env.iter().any(|(ours, _)| ours == name));
+        all.extend(env);
         Self {
-            launch: Launch { args, stdout, stderr, ..self.launch.clone() },
+            launch: Launch { args, env: all, stdin: Stdin::none(), tty, stdout, stderr, ..self.launch.clone() },
             memory: self.memory.clone(),
             pod: self.pod.clone(),
             handles: self.handles,
-            stdin: Mutex::new(stdin.map(AsyncStdinStream::new)),
+            stdin: Mutex::new(stdin.map(|input| stdio::Stdin::new(input, tty))),
         }
     }
 
@@ -159,7 +162,8 @@ impl Template {
         let mut wasi = WasiCtx::builder();
         bounds::hold_wasi(&mut wasi);
         wasi.args(&launch.args).envs(&launch.env);
-        wasi.stdout(Output::new(launch.stdout.clone())).stderr(Output::new(launch.stderr.clone()));
+        wasi.stdout(Output::new(launch.stdout.clone(), launch.tty));
+        wasi.stderr(Output::new(launch.stderr.clone(), launch.tty));
         if let Some(stdin) = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take() {
             wasi.stdin(stdin);
         }

@@ -1,4 +1,4 @@
-//! A guest's standard output and error: written through to the container's sink, unbuffered.
+//! A guest's standard streams: what it writes goes through to a sink, unbuffered.
 //!
 //! All instances of a container share the two sinks. It cuts no lines and keeps nothing back, so that what a guest
 //! wrote before a trap is in the log. A guest that writes faster than its sink may keep waits, and nobody else does.
@@ -7,22 +7,52 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::cli::{AsyncStdinStream, IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::launch::Sink;
+use super::launch::{Input, Sink, Tty};
 
 /// The most a guest may write in one call: enough for any line, and small enough to stay fair.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
 
+/// A guest's input.
+pub(super) struct Stdin {
+    stream: AsyncStdinStream,
+    tty: Tty,
+}
+
+impl Stdin {
+    /// The guest reads `input`. To be called on a runtime, where it is read ahead by one piece.
+    pub(super) fn new(input: Input, tty: Tty) -> Self {
+        Self { stream: AsyncStdinStream::new(input), tty }
+    }
+}
+
+impl IsTerminal for Stdin {
+    fn is_terminal(&self) -> bool {
+        self.tty == Tty::Yes
+    }
+}
+
+impl StdinStream for Stdin {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        self.stream.async_stream()
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        self.stream.p2_stream()
+    }
+}
+
 /// One of a guest's outputs.
 pub(super) struct Output {
     sink: Arc<dyn Sink>,
+    tty: Tty,
     /// How much the guest was told that it may write.
     permit: usize,
     pause: Option<Pin<Box<Sleep>>>,
@@ -30,24 +60,24 @@ pub(super) struct Output {
 
 impl Output {
     /// An output that `sink` takes.
-    pub(super) fn new(sink: Arc<dyn Sink>) -> Self {
-        Self { sink, permit: 0, pause: None }
+    pub(super) fn new(sink: Arc<dyn Sink>, tty: Tty) -> Self {
+        Self { sink, tty, permit: 0, pause: None }
     }
 }
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
-        false
+        self.tty == Tty::Yes
     }
 }
 
 impl StdoutStream for Output {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Self::new(self.sink.clone()))
+        Box::new(Self::new(self.sink.clone(), self.tty))
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Self::new(self.sink.clone()))
+        Box::new(Self::new(self.sink.clone(), self.tty))
     }
 }
 
@@ -66,7 +96,8 @@ impl OutputStream for Output {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.permit = if self.sink.wait().is_some() { 0 } else { WRITE_BYTES_MAX };
+        let room = self.sink.poll_room(&mut Context::from_waker(Waker::noop()));
+        self.permit = if self.sink.wait().is_some() || room.is_pending() { 0 } else { WRITE_BYTES_MAX };
         Ok(self.permit)
     }
 }
@@ -77,6 +108,7 @@ impl Pollable for Output {
         while let Some(wait) = self.sink.wait() {
             sleep(wait).await;
         }
+        std::future::poll_fn(|context| self.sink.poll_room(context)).await;
     }
 }
 
@@ -88,6 +120,7 @@ impl AsyncWrite for Output {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
+        ready!(self.sink.poll_room(context));
         let written = bytes.len().min(WRITE_BYTES_MAX);
         self.sink.write(bytes.get(..written).unwrap_or(bytes));
         Poll::Ready(Ok(written))

@@ -49,6 +49,8 @@ impl Node {
             env: Vec::new(),
             directories: Vec::new(),
             working_dir: None,
+            stdin: Stdin::none(),
+            tty: Tty::No,
             stdout: self.stdout.clone(),
             stderr: self.stderr.clone(),
             memory_limit: None,

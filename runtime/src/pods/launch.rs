@@ -17,15 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::last_words::LastWords;
+use super::live::{self, Live};
 use super::request_timeout::request_timeout;
 use super::{hooks, probe};
+use crate::console::{Carrier, Console, Opened, Signal, Streams, TERM};
 use crate::downward::Facts;
 use crate::env::{self, Given};
 use crate::images::{Image, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
-use crate::logs::{ContainerLog, Output, Place};
+use crate::logs::{ContainerLog, Place};
 use crate::volumes::{MountError, Places, PodDir, prepare_root};
-use coracle_wasm::{Control, Directory, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError};
+use coracle_wasm::{Control, Directory, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError, Tty};
 
 /// A compilation that takes longer than this is worth an event.
 const COMPILING_IS_SAID: Duration = Duration::from_millis(200);
@@ -35,6 +37,12 @@ const HTTP_PORT: u16 = 80;
 
 /// How long a container may take to stop when its preStop hook left it no time: the kubelet's minimum.
 const STOP_PATIENCE_MIN: Duration = Duration::from_secs(2);
+
+/// How long a terminal may take to show what its program wrote last: somebody may have stopped it by ^S.
+const LAST_SHOWN: Duration = Duration::from_secs(1);
+
+/// The annotation by which a pod keeps the node's own tools out: `false`.
+const NODE_TOOLS: &str = "coracle.dev/node-tools";
 
 /// The exit code of a container that could not be run (Docker's).
 const CANNOT_RUN: i32 = 128;
@@ -77,6 +85,10 @@ struct Started {
     shape: Shape,
     log: Arc<ContainerLog>,
     words: LastWords,
+    console: Arc<Console>,
+    carrier: Option<Carrier>,
+    /// Others find it as long as it runs.
+    known: live::Guard,
 }
 
 /// Runs the container to its end, reporting what happens.
@@ -113,13 +125,18 @@ impl Order {
         let (given, program) = tokio::join!(self.given(reference.base_name()), self.load(name, &image));
         let (given, program) = (given?, program?);
         let log = self.begin_log()?;
-        match self.launch(given, program, &log).await {
+        let opened = Console::open(&self.container, &log);
+        let Opened { console, streams, carrier } = opened.map_err(|error| {
+            Problem::CreateContainerError(format!("the node has no terminal for a container with tty: {error}"))
+        })?;
+        match self.launch(given, program, streams).await {
             Ok((running, shape, words)) => {
                 let id = uuid::Uuid::new_v4().simple().to_string();
+                let known = self.make_known(&id, &running, &console);
                 let event = Event::Started { slot: self.slot, run: self.run, id, image_id: image.id };
                 self.report(event).await;
                 self.say(Kind::Normal, "Started", format!("Started container {}", self.container.name));
-                Ok(Started { running, shape, log, words })
+                Ok(Started { running, shape, log, words, console, carrier, known })
             }
             Err(failure) => {
                 self.shared.logs.end(&self.place(), &log);
@@ -176,11 +193,19 @@ impl Order {
         self.shared.logs.begin(&self.place(), self.restarts).map_err(cannot)
     }
 
+    fn make_known(&self, id: &str, running: &Running, console: &Arc<Console>) -> live::Guard {
+        let annotations = self.pod.metadata.annotations.as_ref();
+        let has_tools = annotations.and_then(|a| a.get(NODE_TOOLS)).is_none_or(|wish| wish != "false");
+        let (id, sandbox, console) = (id.to_owned(), running.sandbox(), Arc::clone(console));
+        let Place { namespace, pod, container, .. } = self.place();
+        self.shared.lives.begin(&namespace, &pod, &container, Live { id, sandbox, console, has_tools })
+    }
+
     async fn launch(
         &self,
-        given: Given,
+        mut given: Given,
         program: Arc<Program>,
-        log: &Arc<ContainerLog>,
+        streams: Streams,
     ) -> Result<(Running, Shape, LastWords), Failure> {
         let directories = self.directories(&given).await?;
         let words = LastWords::prepare(&self.container, &directories);
@@ -190,13 +215,18 @@ impl Order {
         let millicores = |q: &Quantity| u32::try_from(quantity::millis(&q.0).ok()?).ok().filter(|m| *m > 0);
         let bytes = |q: &Quantity| u64::try_from(quantity::units(&q.0).ok()?).ok().filter(|b| *b > 0);
         let shape = program.shape();
+        if streams.tty == Tty::Yes && !given.env.iter().any(|(name, _)| name == "TERM") {
+            given.env.push(("TERM".to_owned(), TERM.to_owned()));
+        }
         let launch = Launch {
             args: given.args,
             env: given.env,
             directories,
             working_dir: self.container.working_dir.clone().filter(|d| !d.is_empty()),
-            stdout: Arc::new(Output::stdout(log)),
-            stderr: Arc::new(Output::stderr(log)),
+            stdin: streams.stdin,
+            tty: streams.tty,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
             memory_limit: limits.get("memory").and_then(bytes),
             cpu_limit: limits.get("cpu").and_then(millicores),
             cpu_request: requests.get("cpu").and_then(millicores),
@@ -243,27 +273,40 @@ impl Order {
     /// Attends a running container: runs its hooks and probes, writes its log, stops it when told to. Returns how it
     /// ended.
     async fn attend(&self, started: Started) -> End {
-        let Started { mut running, shape, log, words } = started;
+        let Started { mut running, shape, log, words, console, carrier, known } = started;
         let (control, sandbox) = (running.control(), running.sandbox());
         let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
         let _meter = self.shared.stats.meters.begin(uid, &self.container.name, control.clone(), clock::now());
-        let mut killed = false;
+        let (mut killed, mut signal, mut carries) = (false, None, carrier.is_some());
+        let mut carried = std::pin::pin!(carry(carrier));
         let outcome = {
             let mut outcome = std::pin::pin!(running.outcome());
             let mut aside = std::pin::pin!(async { tokio::join!(log.write_behind(), self.look_after(&sandbox)) });
             let mut end = std::pin::pin!(self.end(&control, &sandbox));
+            let mut pressed = std::pin::pin!(console.signalled());
             let mut done = false;
             loop {
                 tokio::select! {
                     outcome = &mut outcome => break outcome,
                     () = &mut end, if !killed => killed = true,
                     _ = &mut aside, if !done => done = true,
+                    () = &mut carried, if carries => carries = false,
+                    pressed = &mut pressed, if signal.is_none() => {
+                        signal = Some(pressed);
+                        control.kill();
+                    }
                 }
             }
         };
+        drop(known);
+        console.program_ended();
+        if carries && tokio::time::timeout(LAST_SHOWN, carried).await.is_err() {
+            tracing::info!(container = self.container.name, "a stopped terminal kept what the container wrote last");
+        }
+        console.close();
         let place = self.place();
         self.shared.logs.end(&place, &log);
-        let mut end = end_of(outcome, shape, killed);
+        let mut end = end_of(outcome, shape, killed, signal);
         words.add_to(&mut end, &self.shared.logs.dir(&place), self.restarts).await;
         end
     }
@@ -315,14 +358,22 @@ impl Order {
     }
 }
 
+/// Carries between the program and its terminal, if it has one, until both are at their end.
+async fn carry(carrier: Option<Carrier>) {
+    if let Some(carrier) = carrier {
+        Box::pin(carrier.run()).await;
+    }
+}
+
 /// How an outcome shows in the container's status.
-fn end_of(outcome: Outcome, shape: Shape, killed: bool) -> End {
+fn end_of(outcome: Outcome, shape: Shape, killed: bool, signal: Option<Signal>) -> End {
     let code = outcome.exit_code();
     let error = |code, message| End { code, reason: "Error".to_owned(), message };
     match outcome {
         Outcome::Exited(code) => End::exited(code),
         Outcome::Trapped { message } => error(code, Some(message)),
         Outcome::OutOfMemory => End { code, reason: "OOMKilled".to_owned(), message: None },
+        Outcome::Stopped if signal.is_some() => error(signal.map_or(code, Signal::exit_code), None),
         Outcome::Stopped if killed => error(137, None),
         // A server that was drained has done all it had to do.
         Outcome::Stopped => match shape {

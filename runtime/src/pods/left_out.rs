@@ -92,8 +92,6 @@ fn about_container(container: &Container) -> Vec<&'static str> {
                 .flatten()
                 .any(|m| m.mount_propagation.as_deref().is_some_and(|p| p != "None")),
         ),
-        ("stdin", on(container.stdin)),
-        ("tty", on(container.tty)),
         ("hostPort", container.ports.iter().flatten().any(|p| p.host_port.is_some_and(|port| port > 0))),
     ])
 }
@@ -150,7 +148,6 @@ mod tests {
                 seLinuxOptions of container a
                 windowsOptions of container a
                 lifecycle.stopSignal of container a
-                tty of container a
                 hostPort of container a"]],
         );
     }

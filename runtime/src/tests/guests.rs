@@ -44,11 +44,32 @@ pub(super) fn prints_a_file() -> Vec<u8> {
     )
 }
 
+/// With more than its name as arguments it waits for an hour. Else it copies its input to its output, to the end, and
+/// exits with 5.
+pub(super) fn copies_its_input() -> Vec<u8> {
+    module(
+        r#"(func (export "_start")
+            (drop (call $args (i32.const 16) (i32.const 20)))
+            (if (i32.gt_u (i32.load (i32.const 16)) (i32.const 1)) (then
+                (i32.store (i32.const 144) (i32.const 1))
+                (i64.store (i32.const 152) (i64.const 3600000000000))
+                (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 8)))))
+            (loop $again
+                (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 4096))
+                (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then (call $exit (i32.const 6))))
+                (if (i32.eqz (i32.load (i32.const 8))) (then (call $exit (i32.const 5))))
+                (i32.store (i32.const 4) (i32.load (i32.const 8)))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (br $again)))"#,
+    )
+}
+
 fn module(body: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))

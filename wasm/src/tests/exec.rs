@@ -40,7 +40,7 @@ fn many() -> Vec<u8> {
 fn exec(args: &[&str]) -> (Exec, Arc<Captured>) {
     let out = Arc::<Captured>::default();
     let args = args.iter().map(ToString::to_string).collect();
-    (Exec { args, stdin: None, stdout: out.clone(), stderr: out.clone() }, out)
+    (Exec { args, env: Vec::new(), stdin: None, tty: Tty::No, stdout: out.clone(), stderr: out.clone() }, out)
 }
 
 impl Node {
@@ -153,4 +153,97 @@ async fn a_command_that_nobody_waits_for_ends() {
 async fn memory_alone(running: &Running) -> u64 {
     until(|| running.usage().cpu > Duration::from_millis(20)).await;
     running.usage().memory_bytes
+}
+
+/// Room for one piece at a time, until it is emptied.
+#[derive(Default)]
+struct Small(Mutex<(Vec<u8>, Option<std::task::Waker>)>);
+
+impl Sink for Small {
+    fn write(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().0.extend_from_slice(bytes);
+    }
+
+    fn poll_room(&self, context: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        let mut state = self.0.lock().unwrap();
+        if state.0.is_empty() {
+            return std::task::Poll::Ready(());
+        }
+        state.1 = Some(context.waker().clone());
+        std::task::Poll::Pending
+    }
+}
+
+impl Small {
+    fn take(&self) -> Vec<u8> {
+        let mut state = self.0.lock().unwrap();
+        let taken = std::mem::take(&mut state.0);
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+        taken
+    }
+}
+
+#[tokio::test]
+async fn a_command_waits_for_room_in_its_output_and_loses_nothing() {
+    let node = Node::new();
+    // Prints a page of zeros a hundred times.
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (memory (export "memory") 2)
+        (func (export "_start") (local $left i32)
+          (drop (call $sizes (i32.const 0) (i32.const 4)))
+          (if (i32.lt_u (i32.load (i32.const 0)) (i32.const 2)) (then (loop $ever (br $ever))))
+          (local.set $left (i32.const 100))
+          (loop $again
+            (i32.store (i32.const 8) (i32.const 4096)) (i32.store (i32.const 12) (i32.const 4096))
+            (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))
+            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+            (br_if $again (local.get $left)))))"#;
+    let running = node.start(wat::parse_str(guest).unwrap(), |_| {}).await;
+    let (mut wanted, _) = exec(&["guest", "print"]);
+    let small = Arc::<Small>::default();
+    wanted.stdout = small.clone();
+    let sandbox = running.sandbox();
+    let mut command = std::pin::pin!(node.wasm.exec(&sandbox, wanted));
+    let (mut taken, mut most) = (0, 0);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut command => break outcome.unwrap(),
+            () = tokio::task::yield_now() => {
+                let piece = small.take().len();
+                (taken, most) = (taken + piece, most.max(piece));
+            }
+        }
+    };
+    assert_eq!((outcome, taken + small.take().len()), (Outcome::Exited(0), 100 * 4096));
+    assert_eq!(most, 4096, "a piece comes only when the one before has been taken");
+}
+
+#[tokio::test]
+async fn a_guest_is_told_whether_it_has_a_terminal() {
+    let node = Node::new();
+    // Exits with the file types of its three streams as bits: 2 is a character device.
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func $is (param $fd i32) (result i32)
+          (drop (call $stat (local.get $fd) (i32.const 104)))
+          (i32.eq (i32.load8_u (i32.const 104)) (i32.const 2)))
+        (func (export "_start")
+          (drop (call $sizes (i32.const 0) (i32.const 4)))
+          (if (i32.lt_u (i32.load (i32.const 0)) (i32.const 2)) (then (loop $ever (br $ever))))
+          (call $exit (i32.add (call $is (i32.const 0))
+            (i32.add (i32.mul (i32.const 2) (call $is (i32.const 1))) (i32.mul (i32.const 4) (call $is (i32.const 2))))))))"#;
+    let running = node.start(wat::parse_str(guest).unwrap(), |_| {}).await;
+    for (tty, code) in [(Tty::No, 0), (Tty::Yes, 7)] {
+        let (mut wanted, _) = exec(&["guest", "tell"]);
+        wanted.stdin = Some(Box::new(std::io::Cursor::new(Vec::new())));
+        wanted.tty = tty;
+        assert_eq!(node.wasm.exec(&running.sandbox(), wanted).await.unwrap(), Outcome::Exited(code), "{tty:?}");
+    }
 }

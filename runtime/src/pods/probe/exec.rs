@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coracle_wasm::{Exec, ExecError, Outcome, Sandbox, Sink};
+use coracle_wasm::{Exec, ExecError, Outcome, Sandbox, Sink, Tty};
 use k8s_openapi::api::core::v1::ExecAction;
 
 use super::Answer;
@@ -47,7 +47,8 @@ pub(in crate::pods) enum Came {
 pub(in crate::pods) async fn run(order: &Order, sandbox: &Sandbox, action: &ExecAction) -> Came {
     let kept = Arc::<Kept>::default();
     let args = action.command.clone().unwrap_or_default();
-    let exec = Exec { args, stdin: None, stdout: kept.clone(), stderr: kept.clone() };
+    let (stdout, stderr) = (kept.clone(), kept.clone());
+    let exec = Exec { args, env: Vec::new(), stdin: None, tty: Tty::No, stdout, stderr };
     match order.shared.wasm.exec(sandbox, exec).await {
         // Nobody asks a command to stop: it ended with its container.
         Ok(Outcome::Stopped) => Came::Not(ExecError::Ended),
