@@ -220,6 +220,11 @@ impl Cluster {
         Stream::start(&mut self.tool("kubectl", line))
     }
 
+    /// The same, in an environment with these variables.
+    pub fn kubectl_stream_with(&self, line: &str, variables: &[(&str, &str)]) -> Stream {
+        Stream::start(self.tool("kubectl", line).envs(variables.iter().copied()))
+    }
+
     /// Runs one of our own verbs.
     pub fn coracle(&self, line: &str) -> Said {
         self.coracle_with(line, "")

@@ -1,5 +1,5 @@
 //! A service that answers HTTP requests in process: how the API server reaches a node's kubelet API
-//! (logs and figures, later exec) and the image registry.
+//! (logs, figures, sessions) and the image registry.
 //!
 //! In one process it is a plain call; for a node on another machine it is a TLS client. The caller cannot tell.
 
@@ -35,6 +35,12 @@ pub trait HttpService: Send + Sync + 'static {
 /// Its paths are the kubelet's own: `/containerLogs/{namespace}/{pod}/{container}` with the query of `PodLogOptions`,
 /// `/stats/summary`, `/metrics/resource`, `/pods` and so on. One is ours: `/stats/usage` answers
 /// `{"node": NodeMetrics, "pods": [PodMetrics]}` as in `metrics.k8s.io/v1beta1`, with `?namespace=&pod=` for fewer pods.
+///
+/// Sessions are asked for at `/exec/{namespace}/{pod}/{container}?command=…&input=1&output=1&error=1&tty=1`, at
+/// `/attach/…` with the same query but for the command, and at `/portForward/{namespace}/{pod}?port=…`, by GET for a
+/// WebSocket (ports are named for its channels only) and by POST for SPDY. Such a request has the client's headers for
+/// the upgrade, and its connection as `hyper::upgrade::OnUpgrade` in its extensions; if the answer is 101, the kubelet
+/// has taken that over. For a node on another machine, whoever answers would copy bytes between the two connections.
 pub trait Nodes: Send + Sync + 'static {
     /// The kubelet API of the node, or nothing if it cannot be reached from here.
     fn kubelet(&self, node: &NodeName) -> Option<Arc<dyn HttpService>>;

@@ -116,7 +116,10 @@ pub(super) async fn together(
 pub(crate) struct Streaming {
     seats: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// Sessions are to say goodbye.
     stop: CancellationToken,
+    /// They have had the time for it.
+    kill: CancellationToken,
 }
 
 impl Default for Streaming {
@@ -125,6 +128,7 @@ impl Default for Streaming {
             seats: Arc::new(Semaphore::new(SESSIONS_MAX)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
         }
     }
 }
@@ -180,11 +184,18 @@ impl Streaming {
         let mut response = Response::new(body_of(""));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = agreed.headers.clone();
-        self.tasks.spawn(async move {
+        let session = async move {
             match timeout(UPGRADE_WITHIN, connection).await {
                 Ok(Ok(upgraded)) => serve(TokioIo::new(upgraded), agreed).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a connection was not handed over"),
                 Err(_) => tracing::debug!("a connection was not handed over in time"),
+            }
+        };
+        let kill = self.kill.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = session => {}
+                () = kill.cancelled() => {}
             }
             drop(seat);
         });
@@ -197,6 +208,7 @@ impl Streaming {
         self.tasks.close();
         if timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::debug!(open = self.tasks.len(), "sessions are cut off");
+            self.kill.cancel();
         }
     }
 }

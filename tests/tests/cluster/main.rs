@@ -27,6 +27,7 @@ mod network;
 mod probes;
 mod pull;
 mod refusals;
+mod streams;
 mod toolbox;
 mod toolchains;
 mod verbs;

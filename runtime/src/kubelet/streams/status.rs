@@ -76,14 +76,14 @@ mod tests {
             &Exit::Code(3),
             Form::Status,
             &expect![[
-                r#"{"metadata":{},"status":"Failure","message":"command terminated with non-zero exit code: error executing command [sh -c exit 3], exit code 3","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#
+                r#"{"details":{"causes":[{"message":"3","reason":"ExitCode"}]},"message":"command terminated with non-zero exit code: error executing command [sh -c exit 3], exit code 3","metadata":{},"reason":"NonZeroExitCode","status":"Failure"}"#
             ]],
         );
         check(
             &Exit::Failed("no such program".to_owned()),
             Form::Status,
             &expect![[
-                r#"{"metadata":{},"status":"Failure","message":"Internal error occurred: error executing command in container: no such program","reason":"InternalError","details":{"causes":[{"message":"error executing command in container: no such program"}]},"code":500}"#
+                r#"{"code":500,"details":{"causes":[{"message":"error executing command in container: no such program"}]},"message":"Internal error occurred: error executing command in container: no such program","metadata":{},"reason":"InternalError","status":"Failure"}"#
             ]],
         );
         check(
