@@ -149,8 +149,11 @@ fn a_broken_update_stops_at_the_first_pod_and_is_mended_as_documented() {
     let cluster = with_web(2, "");
     cluster.kubectl("set image sts/web hello=nowhere:9").ok();
     lacks_its_image(&cluster, "web-1");
-    let status = cluster.get(SET)["status"].clone();
-    assert_eq!((&status["availableReplicas"], &status["updatedReplicas"]), (&1.into(), &1.into()), "{status}");
+    eventually("one pod available, one of the new revision", || {
+        let status = cluster.get(SET)["status"].clone();
+        let done = status["availableReplicas"] == 1 && status["updatedReplicas"] == 1;
+        if done { Ok(()) } else { Err(status.to_string()) }
+    });
     cluster.kubectl("rollout undo sts/web").ok();
     // An ordered set waits for the broken pod to come up, which it never does; so somebody deletes it.
     cluster.kubectl("delete pod web-1").ok();
