@@ -9,6 +9,8 @@ pub(crate) mod plugins;
 
 mod always_deny;
 mod always_pull_images;
+mod claim_resize;
+mod default_storage_class;
 mod default_tolerations;
 mod external_ips;
 mod lifecycle;
@@ -16,6 +18,7 @@ mod namespace_exists;
 mod node_taint;
 mod priority;
 mod service_account;
+mod storage_in_use;
 
 use std::time::Duration;
 

@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +40,8 @@ pub(crate) struct Informers {
     pub(crate) statefulsets: Arc<Informer<StatefulSet>>,
     pub(crate) revisions: Arc<Informer<ControllerRevision>>,
     pub(crate) claims: Arc<Informer<PersistentVolumeClaim>>,
+    pub(crate) volumes: Arc<Informer<PersistentVolume>>,
+    pub(crate) classes: Arc<Informer<StorageClass>>,
 }
 
 impl Informers {
@@ -56,6 +61,8 @@ impl Informers {
         start(&self.statefulsets, client, tasks, token);
         start(&self.revisions, client, tasks, token);
         start(&self.claims, client, tasks, token);
+        start(&self.volumes, client, tasks, token);
+        start(&self.classes, client, tasks, token);
     }
 
     /// Returns when every cache has been filled once.
@@ -74,6 +81,8 @@ impl Informers {
         self.statefulsets.synced().await;
         self.revisions.synced().await;
         self.claims.synced().await;
+        self.volumes.synced().await;
+        self.classes.synced().await;
     }
 }
 

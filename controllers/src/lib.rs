@@ -20,13 +20,16 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod ephemeral_volume;
 mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
+mod persistent_volume;
 mod pod_gc;
 mod replicaset;
 mod service_account;
 mod statefulset;
+mod storage_protection;
 
 use std::sync::Arc;
 
@@ -58,6 +61,9 @@ pub struct Controllers {
     nodes: Arc<node_lifecycle::NodeLifecycle>,
     pods: Arc<pod_gc::PodCollector>,
     disruptions: Arc<disruption::Disruptions>,
+    storage: Arc<persistent_volume::PersistentVolumes>,
+    protection: Arc<storage_protection::StorageProtection>,
+    ephemeral: Arc<ephemeral_volume::EphemeralVolumes>,
     collector: Arc<garbage_collector::GarbageCollector>,
 }
 
@@ -78,6 +84,9 @@ impl Controllers {
             nodes: node_lifecycle::NodeLifecycle::build(&context),
             pods: pod_gc::PodCollector::build(&context),
             disruptions: disruption::Disruptions::build(&context),
+            storage: persistent_volume::PersistentVolumes::build(&context),
+            protection: storage_protection::StorageProtection::build(&context),
+            ephemeral: ephemeral_volume::EphemeralVolumes::build(&context),
             collector: garbage_collector::GarbageCollector::build(&context),
             context,
             scribe,
@@ -100,6 +109,9 @@ impl Controllers {
             reconcile::start(&self.nodes, &mut tasks, &token);
             reconcile::start(&self.pods, &mut tasks, &token);
             reconcile::start(&self.disruptions, &mut tasks, &token);
+            reconcile::start(&self.storage, &mut tasks, &token);
+            reconcile::start(&self.protection, &mut tasks, &token);
+            reconcile::start(&self.ephemeral, &mut tasks, &token);
             reconcile::start(&self.collector, &mut tasks, &token);
             tasks.spawn(garbage_collector::watch_others(Arc::clone(&self.collector), token.clone()));
         }

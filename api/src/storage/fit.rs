@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{
+    Node, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim,
+};
+use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::{capacity, claim_class, requested, volume_class, volume_phase};
 use crate::node_selector;
@@ -53,6 +56,22 @@ pub fn names(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
 pub fn reaches(volume: &PersistentVolume, node: &Node) -> bool {
     let affinity = volume.spec.as_ref().and_then(|s| s.node_affinity.as_ref());
     affinity.and_then(|a| a.required.as_ref()).is_none_or(|required| node_selector::matches(required, node))
+}
+
+/// Whether the class lets volumes be made on the node.
+#[must_use]
+pub fn allows(class: &StorageClass, node: &Node) -> bool {
+    let Some(topologies) = class.allowed_topologies.as_ref().filter(|all| !all.is_empty()) else { return true };
+    topologies.iter().any(|term| {
+        let labels = term.match_label_expressions.iter().flatten();
+        let requirements = labels.map(|label| NodeSelectorRequirement {
+            key: label.key.clone(),
+            operator: "In".to_owned(),
+            values: Some(label.values.clone()),
+        });
+        let term = NodeSelectorTerm { match_expressions: Some(requirements.collect()), match_fields: None };
+        node_selector::term_matches(&term, node)
+    })
 }
 
 /// Whether both are file systems, or both block devices.

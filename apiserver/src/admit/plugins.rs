@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::attributes::Attributes;
 use super::{
-    always_deny, always_pull_images, default_tolerations, external_ips, lifecycle, namespace_exists, node_taint,
-    priority, service_account,
+    always_deny, always_pull_images, claim_resize, default_storage_class, default_tolerations, external_ips, lifecycle,
+    namespace_exists, node_taint, priority, service_account, storage_in_use,
 };
 use crate::answer::Refused;
 use crate::store::Key;
@@ -76,12 +76,11 @@ static PLUGINS: [Plugin; 41] = [
     Plugin::off("PodTolerationRestriction"),
     Plugin::off("EventRateLimit"),
     Plugin::off("ExtendedResourceToleration"),
-    Plugin::on("DefaultStorageClass"),
-    // Its finalizers are for a controller to remove; there is none yet.
-    Plugin::on("StorageObjectInUseProtection"),
+    default_storage_class::PLUGIN,
+    storage_in_use::PLUGIN,
     Plugin::on("PodGroupProtection"),
     Plugin::off("OwnerReferencesPermissionEnforcement"),
-    Plugin::on("PersistentVolumeClaimResize"),
+    claim_resize::PLUGIN,
     Plugin::on("RuntimeClass"),
     Plugin::on("CertificateApproval"),
     Plugin::on("CertificateSigning"),
