@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::names::NamespacedName;
 use coracle_api::quantity;
+use coracle_api::storage::claims_of;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -25,6 +27,8 @@ pub(crate) struct Requests {
     pub(crate) said: Amounts,
     /// With a guess where it says nothing: how nodes are compared.
     pub(crate) guessed: Amounts,
+    /// The claims that it uses.
+    pub(crate) claims: Vec<NamespacedName>,
 }
 
 impl Amounts {
@@ -84,7 +88,9 @@ impl Requests {
             amounts.0.entry("memory".to_owned()).or_insert(MEMORY_IF_UNSAID);
             amounts
         };
-        Self { said: total(spec, said), guessed: total(spec, guessed) }
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let claims = claims_of(pod).into_iter().map(|used| NamespacedName::new(namespace, used.name)).collect();
+        Self { said: total(spec, said), guessed: total(spec, guessed), claims }
     }
 }
 

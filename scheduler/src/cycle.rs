@@ -9,8 +9,10 @@ use std::sync::Arc;
 use coracle_api::clock;
 use coracle_api::event::Kind;
 use coracle_api::names::{NamespacedName, NodeName, Uid};
+use coracle_api::storage::claims_of;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -26,7 +28,8 @@ use crate::amounts::Requests;
 use crate::events::{Recorder, recorder};
 use crate::listing::{Listing, News, key_of};
 use crate::pending::{Attempt, Pending};
-use crate::schedule::{Unschedulable, schedule};
+use crate::prepare;
+use crate::schedule::{self as decision, Preparation, Unschedulable, schedule};
 use crate::snapshot::Snapshot;
 
 /// How many bindings and status writes may be under way at once; further pods wait for one to end.
@@ -36,6 +39,7 @@ const WRITES_MAX: usize = 64;
 enum Written {
     Bound { uid: Uid, node: NodeName, result: Result<(), kube::Error> },
     Reported { key: NamespacedName, result: Result<(), kube::Error> },
+    Prepared { key: NamespacedName, result: Result<(), kube::Error> },
 }
 
 /// A pod whose binding is on its way.
@@ -57,6 +61,9 @@ struct Cycle {
     writes: JoinSet<Written>,
     pods: Listing,
     nodes: Listing,
+    claims: Listing,
+    volumes: Listing,
+    classes: Listing,
 }
 
 /// Schedules until `token` is cancelled.
@@ -66,8 +73,14 @@ pub(crate) async fn run(client: Client, config: Config, token: CancellationToken
     beside.spawn(scribe.run(client.clone(), config.scheduler_name.clone(), token.clone()));
     let pods: Api<Pod> = Api::all(client.clone());
     let nodes: Api<Node> = Api::all(client.clone());
+    let claims: Api<PersistentVolumeClaim> = Api::all(client.clone());
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let classes: Api<StorageClass> = Api::all(client.clone());
     let mut pods = std::pin::pin!(watcher(pods, watcher::Config::default()).default_backoff());
     let mut nodes = std::pin::pin!(watcher(nodes, watcher::Config::default()).default_backoff());
+    let mut claims = std::pin::pin!(watcher(claims, watcher::Config::default()).default_backoff());
+    let mut volumes = std::pin::pin!(watcher(volumes, watcher::Config::default()).default_backoff());
+    let mut classes = std::pin::pin!(watcher(classes, watcher::Config::default()).default_backoff());
     let mut cycle = Cycle {
         client,
         config,
@@ -78,6 +91,9 @@ pub(crate) async fn run(client: Client, config: Config, token: CancellationToken
         writes: JoinSet::new(),
         pods: Listing::default(),
         nodes: Listing::default(),
+        claims: Listing::default(),
+        volumes: Listing::default(),
+        classes: Listing::default(),
     };
     loop {
         cycle.decide_all();
@@ -91,6 +107,18 @@ pub(crate) async fn run(client: Client, config: Config, token: CancellationToken
             Some(event) = nodes.next() => match event {
                 Ok(event) => cycle.node_event(event),
                 Err(error) => warn!(%error, kind = "Node", "watch broke off, will list again"),
+            },
+            Some(event) = claims.next() => match event {
+                Ok(event) => cycle.claim_event(event),
+                Err(error) => warn!(%error, kind = "PersistentVolumeClaim", "watch broke off, will list again"),
+            },
+            Some(event) = volumes.next() => match event {
+                Ok(event) => cycle.volume_event(event),
+                Err(error) => warn!(%error, kind = "PersistentVolume", "watch broke off, will list again"),
+            },
+            Some(event) = classes.next() => match event {
+                Ok(event) => cycle.class_event(event),
+                Err(error) => warn!(%error, kind = "StorageClass", "watch broke off, will list again"),
             },
             Some(Ok(written)) = cycle.writes.join_next(), if !cycle.writes.is_empty() => cycle.written(written),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -175,19 +203,94 @@ impl Cycle {
         }
     }
 
+    fn claim_event(&mut self, event: watcher::Event<PersistentVolumeClaim>) {
+        for news in self.claims.read(event) {
+            let claims = &mut self.snapshot.storage.claims;
+            let key = match news {
+                News::Put(claim) => {
+                    let key = key_of(claim.as_ref());
+                    claims.insert(key.clone(), *claim);
+                    key
+                }
+                News::Gone(key, _) => {
+                    claims.remove(&key);
+                    key
+                }
+            };
+            let uses = |pod: &Pod| {
+                pod.metadata.namespace.as_deref() == Some(key.namespace.as_str())
+                    && claims_of(pod).iter().any(|used| used.name == key.name)
+            };
+            self.pending.wake_held(uses);
+        }
+    }
+
+    fn volume_event(&mut self, event: watcher::Event<PersistentVolume>) {
+        for news in self.volumes.read(event) {
+            let volumes = &mut self.snapshot.storage.volumes;
+            match news {
+                News::Put(volume) => {
+                    let name = key_of(volume.as_ref()).name;
+                    if volumes.insert(name, *volume).is_none() {
+                        // News of a claim may come before that of its volume.
+                        self.pending.wake_held(|pod| !claims_of(pod).is_empty());
+                    }
+                }
+                News::Gone(key, _) => drop(volumes.remove(&key.name)),
+            }
+            // It may be the one that a claim on some node lacks.
+            self.pending.wake(Instant::now());
+        }
+    }
+
+    fn class_event(&mut self, event: watcher::Event<StorageClass>) {
+        for news in self.classes.read(event) {
+            let classes = &mut self.snapshot.storage.classes;
+            match news {
+                News::Put(class) => drop(classes.insert(key_of(class.as_ref()).name, *class)),
+                News::Gone(key, _) => drop(classes.remove(&key.name)),
+            }
+            self.pending.wake_held(|_| true);
+            self.pending.wake(Instant::now());
+        }
+    }
+
     /// Decides on every pod whose turn it is, as long as writes have room.
     fn decide_all(&mut self) {
-        if !self.pods.is_complete() || !self.nodes.is_complete() {
+        let known = [&self.pods, &self.nodes, &self.claims, &self.volumes, &self.classes];
+        if !known.iter().all(|listing| listing.is_complete()) {
             return;
         }
         while self.writes.len() < WRITES_MAX {
             let Some((key, attempt)) = self.pending.pop(Instant::now()) else { return };
             let _span = info_span!("schedule", pod = %key).entered();
             match schedule(&attempt.pod, &self.snapshot) {
-                Ok(node) => self.bind(key, attempt, node),
+                Ok(node) => match self.preparations(&attempt.pod, &node) {
+                    None => self.bind(key, attempt, node),
+                    Some(preparations) => self.prepare(key, attempt, node, preparations),
+                },
                 Err(why) => self.report(key, attempt, &why),
             }
         }
+    }
+
+    /// What is to be done for the pod's claims before it may be bound; nothing if they all are.
+    fn preparations(&self, pod: &Pod, node: &NodeName) -> Option<Vec<Preparation>> {
+        let storage = &self.snapshot.storage;
+        let needs = decision::needs(pod, storage).ok().filter(|needs| needs.wait())?;
+        decision::prepare(&needs, self.snapshot.node(node)?, storage)
+    }
+
+    /// Does it beside the loop; the pod waits for its claims to be bound.
+    fn prepare(&mut self, key: NamespacedName, attempt: Attempt, node: NodeName, preparations: Vec<Preparation>) {
+        if !preparations.is_empty() {
+            let (client, key) = (self.client.clone(), key.clone());
+            self.writes.spawn(async move {
+                let result = prepare::write(client, node, preparations).await;
+                Written::Prepared { key, result }
+            });
+        }
+        self.pending.hold(key, attempt);
     }
 
     fn bind(&mut self, key: NamespacedName, attempt: Attempt, node: NodeName) {
@@ -235,7 +338,11 @@ impl Cycle {
                 Written::Reported { key: written, result }
             });
         }
-        self.pending.park(key, attempt, Instant::now());
+        if why.is_of_claims() {
+            self.pending.hold(key, attempt);
+        } else {
+            self.pending.park(key, attempt, Instant::now());
+        }
     }
 
     fn written(&mut self, written: Written) {
@@ -243,6 +350,12 @@ impl Cycle {
             Written::Reported { key, result } => {
                 if let Err(error) = result {
                     debug!(%error, pod = %key, "pod condition not written");
+                }
+            }
+            Written::Prepared { key, result } => {
+                if let Err(error) = result {
+                    debug!(%error, pod = %key, "claims not prepared, will try again");
+                    self.pending.back_off_held(&key, Instant::now());
                 }
             }
             Written::Bound { uid, node, result } => {

@@ -7,11 +7,13 @@
 mod amounts;
 mod schedule;
 mod snapshot;
+mod storage;
 
 mod cycle;
 mod events;
 mod listing;
 mod pending;
+mod prepare;
 
 use coracle_api::wellknown::DEFAULT_SCHEDULER;
 use kube::Client;
@@ -43,7 +45,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Builds the scheduler on a client that may read pods and nodes, bind pods and write events.
+    /// Builds the scheduler on a client that may read pods, nodes, claims, volumes and classes, bind pods, change
+    /// claims and volumes, and write events.
     #[must_use]
     pub fn build(client: Client, config: Config) -> Self {
         Self { client, config }

@@ -1,4 +1,5 @@
-//! The pods that wait for a node: some to be tried now, some after a back-off, some until anything changes.
+//! The pods that wait for a node: some to be tried now, some after a back-off, some until anything changes, some
+//! until their claims do.
 //!
 //! A pure core: time is passed in. A pod is in it at most once. The most important pod is tried first, then
 //! the one that has waited longest.
@@ -50,6 +51,8 @@ enum Place {
     BackingOff(DelaySlot),
     /// It fits nowhere; a change may help, but not before this time.
     Parked(Instant),
+    /// It waits for its claims; a change of them is taken up at once.
+    Held,
 }
 
 impl Pending {
@@ -108,6 +111,35 @@ impl Pending {
         self.delay(key, attempt, until);
     }
 
+    /// Takes back a pod that waits for its claims: it waits until [`Pending::wake_held`].
+    pub(crate) fn hold(&mut self, key: NamespacedName, attempt: Attempt) {
+        self.remove(&key);
+        self.waiting.insert(key, Waiting { attempt, place: Place::Held });
+    }
+
+    /// Something changed that may help those pods that wait for their claims and that `concerns` picks.
+    pub(crate) fn wake_held(&mut self, concerns: impl Fn(&Pod) -> bool) {
+        let held = self.waiting.iter().filter(|(_, w)| matches!(w.place, Place::Held) && concerns(&w.attempt.pod));
+        let held: Vec<_> = held.map(|(key, _)| key.clone()).collect();
+        for key in held {
+            if let Some(waiting) = self.waiting.remove(&key) {
+                self.make_ready(key, waiting.attempt);
+            }
+        }
+    }
+
+    /// A pod that waits for its claims is tried again after a back-off, as what was to be done for them failed.
+    pub(crate) fn back_off_held(&mut self, key: &NamespacedName, now: Instant) {
+        if let Some(waiting) = self.waiting.remove(key) {
+            match waiting.place {
+                Place::Held => self.back_off(key.clone(), waiting.attempt, now),
+                Place::Ready(_) | Place::BackingOff(_) | Place::Parked(_) => {
+                    self.waiting.insert(key.clone(), waiting);
+                }
+            }
+        }
+    }
+
     /// Something changed that may help those that fit nowhere.
     pub(crate) fn wake(&mut self, now: Instant) {
         let parked: Vec<_> = self
@@ -115,7 +147,7 @@ impl Pending {
             .iter()
             .filter_map(|(key, waiting)| match waiting.place {
                 Place::Parked(until) => Some((key.clone(), until)),
-                Place::Ready(_) | Place::BackingOff(_) => None,
+                Place::Ready(_) | Place::BackingOff(_) | Place::Held => None,
             })
             .collect();
         for (key, until) in parked {
@@ -153,7 +185,7 @@ impl Pending {
         match place {
             Place::Ready(slot) => drop(self.ready.remove(&slot)),
             Place::BackingOff(slot) => drop(self.backing_off.remove(&slot)),
-            Place::Parked(_) => {}
+            Place::Parked(_) | Place::Held => {}
         }
     }
 }

@@ -7,6 +7,7 @@ mod affinity;
 mod score;
 mod taints;
 mod verdict;
+mod volumes;
 
 use coracle_api::names::NodeName;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use crate::amounts::Requests;
 use crate::snapshot::{NodeInfo, Snapshot};
 pub use verdict::{Reason, Unschedulable};
+pub(crate) use volumes::{Preparation, needs, prepare};
 
 /// Chooses a node for the pod.
 ///
@@ -22,9 +24,16 @@ pub use verdict::{Reason, Unschedulable};
 pub fn schedule(pod: &Pod, snapshot: &Snapshot) -> Result<NodeName, Unschedulable> {
     let requests = Requests::of(pod);
     let mut unfit = Unschedulable::new(pod);
+    let needs = match needs(pod, &snapshot.storage) {
+        Ok(needs) => needs,
+        Err(why) => return Err(unfit.everywhere(snapshot.nodes().count(), why)),
+    };
     let mut fit = Vec::new();
     for (name, node, info) in snapshot.nodes() {
-        let reasons = reasons_against(pod, &requests, node, info);
+        let mut reasons = reasons_against(pod, &requests, node, info);
+        if reasons.is_empty() {
+            reasons = volumes::reasons_against(&needs, node, &snapshot.storage);
+        }
         if reasons.is_empty() {
             fit.push((name, node, info));
         } else {

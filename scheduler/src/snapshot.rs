@@ -1,4 +1,4 @@
-//! What the scheduler knows of the cluster: the nodes, and what is placed on each.
+//! What the scheduler knows of the cluster: the nodes, what is placed on each, and the volumes.
 //!
 //! Invariant: a pod is counted on at most one node. It is counted from the decision on, before the API
 //! server has confirmed the binding, so that a burst of pods never fills a node twice.
@@ -10,12 +10,15 @@ use coracle_api::names::{NodeName, Uid};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::amounts::{Amounts, Requests};
+use crate::storage::Storage;
 
 /// Nodes and what is placed on them.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     nodes: BTreeMap<NodeName, NodeInfo>,
     placed: HashMap<Uid, NodeName>,
+    /// Claims and volumes.
+    pub(crate) storage: Storage,
 }
 
 /// One node.
@@ -43,6 +46,11 @@ impl Snapshot {
     /// The nodes that exist, by name.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (&NodeName, &Node, &NodeInfo)> {
         self.nodes.iter().filter_map(|(name, info)| Some((name, info.node.as_deref()?, info)))
+    }
+
+    /// The node of this name, if it exists.
+    pub(crate) fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.get(name)?.node.as_deref()
     }
 
     /// Takes in a node as it is now, and tells whether anything changed that matters to pods.
@@ -75,6 +83,7 @@ impl Snapshot {
         let info = self.nodes.entry(node.clone()).or_default();
         info.requested.add(&requests.said);
         info.guessed.add(&requests.guessed);
+        self.storage.used(&uid, &requests.claims);
         info.pods.insert(uid.clone(), requests);
         self.placed.insert(uid, node);
     }
@@ -87,6 +96,7 @@ impl Snapshot {
         {
             info.requested.subtract(&requests.said);
             info.guessed.subtract(&requests.guessed);
+            self.storage.left(uid, &requests.claims);
         }
         true
     }

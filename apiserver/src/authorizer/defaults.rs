@@ -74,6 +74,14 @@ const ROLES: &[(&str, &[Row])] = &[
         ],
     ),
     (
+        "system:volume-scheduler",
+        &[
+            On("get list patch update watch", "core", "persistentvolumes"),
+            On(READ, "storage.k8s.io", "storageclasses"),
+            On("get list patch update watch", "core", "persistentvolumeclaims"),
+        ],
+    ),
+    (
         "system:node-proxier",
         &[
             On(READ, "core", "endpoints services nodes namespaces pods"),
@@ -131,6 +139,9 @@ const NODE: &[Row] = &[
     On(READ, "node.k8s.io", "runtimeclasses"),
     On("create delete get patch update", "storage.k8s.io", "csinodes"),
     On(READ, "storage.k8s.io", "csidrivers volumeattachments"),
+    // Each node makes and deletes the volumes that are its directories.
+    On("create delete patch", "core", "persistentvolumes"),
+    On(READ, "storage.k8s.io", "storageclasses"),
 ];
 
 const VIEW_CORE: Row = On(
@@ -231,7 +242,7 @@ const ADMIN: &[Row] = &[
 ];
 
 /// A role, and the users and groups that have it everywhere.
-const BINDINGS: [(&str, &[&str], &[&str]); 12] = [
+const BINDINGS: [(&str, &[&str], &[&str]); 13] = [
     ("cluster-admin", &[], &[GROUP_MASTERS]),
     ("system:monitoring", &[], &["system:monitoring"]),
     ("system:discovery", &[], &[GROUP_AUTHENTICATED]),
@@ -240,6 +251,7 @@ const BINDINGS: [(&str, &[&str], &[&str]); 12] = [
     ("system:service-account-issuer-discovery", &[], &[GROUP_SERVICE_ACCOUNTS]),
     ("system:kube-controller-manager", &[USER_CONTROLLER_MANAGER], &[]),
     ("system:kube-scheduler", &[USER_SCHEDULER], &[]),
+    ("system:volume-scheduler", &[USER_SCHEDULER], &[]),
     ("system:node-proxier", &[USER_PROXY], &[]),
     ("system:coredns", &[USER_DNS], &[]),
     // Upstream leaves this one to the Node authorizer, which need not be in force here.

@@ -28,14 +28,28 @@ pub enum Reason {
         /// Whether the node has too little of it even without other pods.
         even_if_empty: bool,
     },
+    /// Another pod uses a claim that is for one pod alone.
+    ClaimInUse,
+    /// A volume is not reached from the node.
+    VolumeElsewhere,
+    /// A claim that waits for its pod finds no volume there, and none can be made.
+    NoVolume,
+    /// A claim is bound to a volume that does not exist.
+    NoSuchVolume,
 }
 
 impl Reason {
     /// Whether fewer pods on the node could help.
     const fn could_be_made_room_for(&self) -> bool {
         match self {
-            Self::Cordoned | Self::OtherNodeAsked | Self::Taint | Self::Affinity => false,
-            Self::TooManyPods => true,
+            Self::Cordoned
+            | Self::OtherNodeAsked
+            | Self::Taint
+            | Self::Affinity
+            | Self::VolumeElsewhere
+            | Self::NoVolume
+            | Self::NoSuchVolume => false,
+            Self::TooManyPods | Self::ClaimInUse => true,
             Self::Insufficient { even_if_empty, .. } => !*even_if_empty,
         }
     }
@@ -50,6 +64,14 @@ impl fmt::Display for Reason {
             Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Self::ClaimInUse => f.write_str(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+            ),
+            Self::VolumeElsewhere => f.write_str("node(s) had volume node affinity conflict"),
+            Self::NoVolume => f.write_str("node(s) didn't find available persistent volumes to bind"),
+            Self::NoSuchVolume => {
+                f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
+            }
         }
     }
 }
@@ -59,6 +81,8 @@ impl fmt::Display for Reason {
 pub struct Unschedulable {
     /// What speaks against each node. Empty if there are no nodes.
     pub nodes: BTreeMap<NodeName, Vec<Reason>>,
+    /// What speaks against the pod itself, wherever it runs, and how many nodes there are.
+    everywhere: Option<(usize, String)>,
     never_preempts: bool,
 }
 
@@ -66,7 +90,18 @@ impl Unschedulable {
     /// No node looked at yet, for this pod.
     pub(super) fn new(pod: &Pod) -> Self {
         let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
-        Self { nodes: BTreeMap::new(), never_preempts: policy == Some("Never") }
+        Self { nodes: BTreeMap::new(), everywhere: None, never_preempts: policy == Some("Never") }
+    }
+
+    /// The pod itself is at fault, on each of so many nodes.
+    pub(super) fn everywhere(self, nodes: usize, why: String) -> Self {
+        Self { everywhere: Some((nodes, why)), ..self }
+    }
+
+    /// Whether the pod's claims are at fault: no change of a node will help.
+    #[must_use]
+    pub fn is_of_claims(&self) -> bool {
+        self.everywhere.is_some() || self.nodes.values().flatten().any(|reason| *reason == Reason::NoSuchVolume)
     }
 }
 
@@ -74,11 +109,13 @@ impl std::error::Error for Unschedulable {}
 
 impl fmt::Display for Unschedulable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nodes.is_empty() {
+        let (total, why) = match &self.everywhere {
+            Some((total, why)) => (*total, why.clone()),
+            None => (self.nodes.len(), counted(self.nodes.values().flatten().map(ToString::to_string))),
+        };
+        if total == 0 {
             return f.write_str("no nodes available to schedule pods");
         }
-        let total = self.nodes.len();
-        let why = counted(self.nodes.values().flatten().map(ToString::to_string));
         write!(f, "0/{total} nodes are available: {why}. preemption: ")?;
         if self.never_preempts {
             return f.write_str("not eligible due to preemptionPolicy=Never.");
@@ -90,6 +127,9 @@ impl fmt::Display for Unschedulable {
                 "Preemption is not helpful for scheduling".to_owned()
             }
         };
+        if self.everywhere.is_some() {
+            return write!(f, "0/{total} nodes are available: {total} Preemption is not helpful for scheduling.");
+        }
         write!(f, "0/{total} nodes are available: {}.", counted(self.nodes.values().map(outlook)))
     }
 }
