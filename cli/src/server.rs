@@ -89,6 +89,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     let bootstrap_client = client(wellknown::USER_CONTROLLER_MANAGER);
     stages.spawn(stop::API, "apiserver", |stop| apiserver.run(stop));
+    bootstrap::storage_class(bootstrap_client.clone()).await?;
     bootstrap::cluster_dns(bootstrap_client, &settings, dns_address).await?;
 
     output::line(&format!("coracle {} serves https://{api_address}", env!("CARGO_PKG_VERSION")));

@@ -25,6 +25,7 @@ mod any_certificate;
 mod evictions;
 mod kubelet;
 mod node;
+mod provisioner;
 mod query;
 mod speak;
 mod stats;
@@ -49,6 +50,7 @@ use kubelet::{Kubelet, Sessions, Streaming};
 use logs::{Logs, Rotation};
 use node::{Collector, Keeper, Machine};
 use pods::{Attachments, Inboxes, Lives, Records, Shared};
+use provisioner::Provisioner;
 use sources::Sources;
 use speak::Speaker;
 use stats::{Places, Stats};
@@ -156,6 +158,7 @@ pub enum BuildError {
 pub struct Node {
     shared: Arc<Shared>,
     keeper: Keeper,
+    provisioner: Provisioner,
     /// What `/configz` tells.
     config: serde_json::Value,
     streaming: Streaming,
@@ -171,6 +174,7 @@ impl Node {
     // It has nothing to wait for so far; it is async as `build` of every component is.
     #[allow(clippy::unused_async, reason = "every component is built in the same way")]
     pub async fn build(client: Client, config: Config, parts: Parts) -> Result<Self, BuildError> {
+        let (provisioner, its_events) = provisioner(&client, &config);
         let pods_dir = config.data_dir.join("pods");
         empty(&pods_dir).map_err(|source| BuildError::Directory { path: pods_dir.clone(), source })?;
         let wasm = coracle_wasm::Config::new(config.data_dir.join("compiled"));
@@ -187,7 +191,7 @@ impl Node {
             logs: logs.clone(),
             in_use: in_use.clone(),
         };
-        let (speaker, events) = speak::speaker(client.clone(), config.node_name.to_string());
+        let (speaker, events) = speak::speaker(client.clone(), speak::KUBELET, config.node_name.to_string());
         parts.images.expect_pods();
         let collector = collector(&config, &parts, &wasm, &speaker);
         let shared = Shared {
@@ -230,13 +234,9 @@ impl Node {
             thresholds: config.thresholds,
             pressure: watch::Sender::default(),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            keeper,
-            config: told,
-            streaming: Streaming::default(),
-            events: Box::pin(events),
-        })
+        let events = Box::pin(both(events, its_events));
+        let (shared, streaming) = (Arc::new(shared), Streaming::default());
+        Ok(Self { shared, keeper, provisioner, config: told, streaming, events })
     }
 
     /// The node's own API, by which the API server reaches logs and figures of its containers.
@@ -255,12 +255,13 @@ impl Node {
 
     /// Runs the node until `stop`. Then its containers are drained; their pods run again when the node does.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { shared, keeper, streaming, events, .. } = self;
+        let Self { shared, keeper, provisioner, streaming, events, .. } = self;
         let sources = shared.sources.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(events);
         tasks.spawn(async move { sources.run().await });
         tasks.spawn(evictions::run(Arc::clone(&shared), keeper.thresholds, keeper.pressure.subscribe(), stop.clone()));
+        tasks.spawn(provisioner.run(stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         pods::run(Arc::clone(&shared), stop).await;
         streaming.stop().await;
@@ -276,6 +277,10 @@ impl Node {
             tasks.abort_all();
         }
     }
+}
+
+async fn both(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::join!(one, other);
 }
 
 /// What throws images away.
@@ -297,6 +302,20 @@ fn empty(pods_dir: &Path) -> std::io::Result<()> {
     }
     std::fs::create_dir_all(pods_dir)?;
     volumes::clear_memory(pods_dir)
+}
+
+/// What makes the volumes of the node, and the task that writes its events.
+fn provisioner(client: &Client, config: &Config) -> (Provisioner, impl Future<Output = ()> + use<>) {
+    let node = config.node_name.to_string();
+    let (speaker, events) = speak::speaker(client.clone(), coracle_api::storage::PROVISIONER, node);
+    let provisioner = Provisioner {
+        client: client.clone(),
+        node: config.node_name.clone(),
+        host_name: config.host_name.clone(),
+        dir: volumes::persistent(&config.data_dir),
+        speaker,
+    };
+    (provisioner, events)
 }
 
 /// An error with its causes, in one line.

@@ -6,7 +6,7 @@ use coracle_api::clock;
 use coracle_api::event::{EventLog, EventWrite, Kind, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -35,6 +35,21 @@ impl Speaker {
         self.say(Said { about, kind, reason: reason.to_owned(), message });
     }
 
+    /// Says something about any other object.
+    pub(crate) fn about<K: Resource<DynamicType = ()>>(&self, object: &K, kind: Kind, reason: &str, message: String) {
+        let meta = object.meta();
+        let about = ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(K::kind(&()).into_owned()),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            field_path: None,
+        };
+        self.say(Said { about, kind, reason: reason.to_owned(), message });
+    }
+
     /// Says something about the node.
     pub(crate) fn node(&self, name: &str, kind: Kind, reason: &str, message: String) {
         let about = ObjectReference {
@@ -54,10 +69,13 @@ impl Speaker {
     }
 }
 
-/// A speaker, and the task that writes what it says.
-pub(crate) fn speaker(client: Client, node: String) -> (Speaker, impl Future<Output = ()>) {
+/// What speaks in the name of the kubelet.
+pub(crate) const KUBELET: &str = "kubelet";
+
+/// A speaker in the name of a component of the node, and the task that writes what it says.
+pub(crate) fn speaker(client: Client, component: &str, node: String) -> (Speaker, impl Future<Output = ()>) {
     let (queue, said) = mpsc::channel(QUEUE_MAX);
-    (Speaker { queue }, write_all(client, EventLog::new("kubelet", Some(node)), said))
+    (Speaker { queue }, write_all(client, EventLog::new(component, Some(node)), said))
 }
 
 async fn write_all(client: Client, mut log: EventLog, mut said: mpsc::Receiver<Said>) {

@@ -1,4 +1,5 @@
-//! What a new cluster has beside the API server's own objects: the `kube-dns` Service, pointing at the DNS server.
+//! What a new cluster has beside the API server's own objects: the `kube-dns` Service, pointing at the DNS server, and
+//! the storage class `local-path`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -6,9 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use coracle_api::meet::Resolver;
-use coracle_api::wellknown;
-use k8s_openapi::api::core::v1::Service;
+use coracle_api::{storage, wellknown};
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde::de::DeserializeOwned;
@@ -32,6 +34,36 @@ pub(crate) async fn cluster_dns(
     patch_or_create(Api::<Service>::namespaced(client.clone(), namespace), "kube-dns", service(ip)).await?;
     let reachable = reachable(address);
     patch_or_create(Api::<EndpointSlice>::namespaced(client, namespace), "kube-dns", slice(reachable)).await
+}
+
+/// On the namespace `kube-system`: the storage class of a new cluster has been made.
+const CLASS_MADE: &str = "coracle.dev/storage-class-made";
+
+/// Makes the storage class `local-path`, once in the life of a cluster: who deletes or changes it is not overruled by
+/// the next start.
+pub(crate) async fn storage_class(client: kube::Client) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let unwritable = "the storage class of the cluster cannot be written";
+    let system = namespaces.get(wellknown::NAMESPACE_KUBE_SYSTEM).await.context(unwritable)?;
+    if storage::annotation(&system.metadata, CLASS_MADE).is_some() {
+        return Ok(());
+    }
+    let class = serde_json::from_value(json!({
+        "metadata": {
+            "name": storage::CLASS_LOCAL_PATH, "annotations": {storage::ANNOTATION_DEFAULT_CLASS: "true"},
+        },
+        "provisioner": storage::PROVISIONER,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": true,
+    }))?;
+    match Api::<StorageClass>::all(client).create(&PostParams::default(), &class).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        made => drop(made.context(unwritable)?),
+    }
+    let mark = json!({"metadata": {"annotations": {CLASS_MADE: storage::CLASS_LOCAL_PATH}}});
+    let marked = namespaces.patch(wellknown::NAMESPACE_KUBE_SYSTEM, &PatchParams::default(), &Patch::Merge(mark)).await;
+    marked.map(drop).context(unwritable)
 }
 
 fn service(ip: IpAddr) -> Value {

@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod claims;
 mod clients;
 mod durability;
 mod evictions;
