@@ -1,4 +1,6 @@
-//! The kv sample: a store that keeps what it acknowledged.
+//! The kv sample: a store that keeps what it acknowledged, whatever is done to its pods and its server.
+
+mod torture;
 
 use coracle_tests::{Cluster, eventually, http};
 use serde_json::json;

@@ -220,3 +220,43 @@ fn each_pod_has_a_name_in_dns_and_keeps_it() {
     let all = dns::ask(server, "web.default.svc.cluster.local").unwrap();
     assert_eq!(all.addresses.len(), 2, "{all:?}");
 }
+
+#[test]
+fn claims_go_with_pods_or_the_set_as_the_policy_says_and_their_data_with_them() {
+    let claims = "persistentVolumeClaimRetentionPolicy: {whenScaled: Delete, whenDeleted: Retain}
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}";
+    let cluster = with_web(3, claims);
+    let directories = cluster.data_dir().join("volumes");
+    let left = |expected: &[&str]| {
+        eventually(&format!("the claims {expected:?} and as many directories"), || {
+            let names = cluster.kubectl("get pvc -o jsonpath={.items[*].metadata.name}").ok();
+            let count = std::fs::read_dir(&directories).unwrap().count();
+            let done = names == expected.join(" ") && count == expected.len();
+            if done { Ok(()) } else { Err(format!("{names:?}, {count} directories")) }
+        });
+    };
+    left(&["data-web-0", "data-web-1", "data-web-2"]);
+    let uid = |claim: &str| cluster.kubectl(&format!("get pvc {claim} -o jsonpath={{.metadata.uid}}")).ok();
+    let (kept, lost) = (uid("data-web-0"), uid("data-web-1"));
+    cluster.kubectl("scale sts web --replicas=1").ok();
+    left(&["data-web-0"]);
+    cluster.kubectl("scale sts web --replicas=2").ok();
+    cluster.ready_pods("app=web", 2);
+    left(&["data-web-0", "data-web-1"]);
+    assert_eq!(uid("data-web-0"), kept);
+    assert_ne!(uid("data-web-1"), lost);
+
+    let policy = r#"{"spec":{"persistentVolumeClaimRetentionPolicy":{"whenScaled":"Retain","whenDeleted":"Delete"}}}"#;
+    cluster.kubectl(&format!("patch sts web -p '{policy}'")).ok();
+    eventually("the set as owner of both", || {
+        let owners = cluster.kubectl("get pvc -o jsonpath={.items[*].metadata.ownerReferences[*].kind}").ok();
+        if owners == "StatefulSet StatefulSet" { Ok(()) } else { Err(owners) }
+    });
+    cluster.kubectl("scale sts web --replicas=1").ok();
+    cluster.ready_pods("app=web", 1);
+    left(&["data-web-0", "data-web-1"]);
+    cluster.kubectl("delete sts web").ok();
+    left(&[]);
+}
