@@ -215,6 +215,11 @@ impl Cluster {
         Said::run(self.tool("kubectl", line).env("KUBE_EDITOR", editor), "")
     }
 
+    /// Runs the real kubectl in an environment with these variables.
+    pub fn kubectl_within(&self, line: &str, variables: &[(&str, &str)], input: &str) -> Said {
+        Said::run(self.tool("kubectl", line).envs(variables.iter().copied()), input)
+    }
+
     /// Runs a kubectl that goes on speaking.
     pub fn kubectl_stream(&self, line: &str) -> Stream {
         Stream::start(&mut self.tool("kubectl", line))

@@ -3,3 +3,4 @@
 mod kube_rs;
 mod port_forward;
 mod refusals;
+mod remote_command;
