@@ -2,6 +2,7 @@
 //!
 //! Pure: everything referred to is fetched before. What is missing and not optional is told in upstream's words.
 
+mod api;
 mod expand;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
 use crate::downward::{Facts, NoSuchField};
 use crate::sources::{Fetched, Source};
 
+pub use api::Api;
 use expand::expand;
 
 /// Why an environment cannot be made.
@@ -59,8 +61,14 @@ pub fn references(container: &Container) -> BTreeSet<Source> {
 ///
 /// # Errors
 /// [`EnvError`] if something that is not optional is missing.
-pub fn given(container: &Container, program: &str, facts: &Facts<'_>, fetched: &Fetched) -> Result<Given, EnvError> {
-    let env = environment(container, facts, fetched)?;
+pub fn given(
+    container: &Container,
+    program: &str,
+    facts: &Facts<'_>,
+    fetched: &Fetched,
+    api: Option<&Api>,
+) -> Result<Given, EnvError> {
+    let env = environment(container, facts, fetched, api)?;
     let value = |name: &str| env.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let expanded =
         |texts: &Option<Vec<String>>| -> Vec<String> { texts.iter().flatten().map(|t| expand(t, &value)).collect() };
@@ -89,9 +97,17 @@ pub fn expand_known(text: &str, env: &[(String, String)]) -> Result<String, EnvE
     missing.into_inner().map_or(Ok(expanded), |name| Err(EnvError::Unknown(name)))
 }
 
-fn environment(container: &Container, facts: &Facts<'_>, fetched: &Fetched) -> Result<Vec<(String, String)>, EnvError> {
+fn environment(
+    container: &Container,
+    facts: &Facts<'_>,
+    fetched: &Fetched,
+    api: Option<&Api>,
+) -> Result<Vec<(String, String)>, EnvError> {
     let mut env: Vec<(String, String)> = Vec::new();
     set(&mut env, "HOSTNAME", facts.pod.metadata.name.clone().unwrap_or_default());
+    for (name, value) in api.into_iter().flat_map(Api::variables) {
+        set(&mut env, &name, value);
+    }
     for from in container.env_from.iter().flatten() {
         let (source, optional) = match (&from.config_map_ref, &from.secret_ref) {
             (Some(r), _) => (Source::ConfigMap(r.name.clone()), r.optional),
@@ -178,7 +194,7 @@ mod tests {
             ),
             (Source::Secret("gone".to_owned()), None),
         ]);
-        given(container, "hello", &facts(&pod), &fetched).map_err(|e| e.to_string())
+        given(container, "hello", &facts(&pod), &fetched, None).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! limit ([`limits`]) and who goes first ([`rank`]) is decided by plain functions, after the kubelet's own.
 
 pub(crate) mod limits;
+mod nearly;
 mod rank;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::event::Kind;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut limited = shared.records.limited();
+    let mut told = nearly::Told::default();
     loop {
         let idle = *limited.borrow_and_update() == 0 && !pressure.borrow_and_update().is_short();
         tokio::select! {
@@ -50,17 +53,21 @@ pub(crate) async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = round(&shared, thresholds) => {}
+            () = round(&shared, thresholds, &mut told) => {}
         }
     }
 }
 
 /// Looks once.
-async fn round(shared: &Arc<Shared>, thresholds: Thresholds) {
+async fn round(shared: &Arc<Shared>, thresholds: Thresholds, told: &mut nearly::Told) {
     let records: Vec<Record> = shared.records.all().into_iter().map(|(_, record)| record).filter(is_active).collect();
     let limited: Vec<Arc<Pod>> =
         records.iter().filter(|r| limits::has_limits(&r.pod)).map(|r| Arc::clone(&r.pod)).collect();
+    told.keep(records.iter().map(|record| &record.uid));
     for (pod, disk) in measured(shared, limited).await {
+        for message in told.news(&pod, &disk) {
+            shared.speaker.pod(&pod, None, Kind::Warning, nearly::REASON, message);
+        }
         if let Some((signal, message)) = limits::exceeded(&pod, &disk) {
             evict(shared, &pod, signal, message).await;
         }

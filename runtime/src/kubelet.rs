@@ -122,7 +122,8 @@ impl Kubelet {
             "/stats/summary" => Ok(json(&self.summary(query).await)),
             "/stats/usage" => Ok(json(&self.usage(query).await)),
             "/metrics" => {
-                Ok(exposition(metrics::own(&self.stats.counters(), &self.records.all(), &self.stats.meters.counts())))
+                let own = metrics::own(&self.stats.counters(), &self.records.all(), &self.stats.meters.counts());
+                Ok(exposition(own + &self.claims().await))
             }
             "/metrics/resource" => Ok(exposition(metrics::resource(&self.stats.counters()))),
             "/metrics/cadvisor" => Ok(exposition(metrics::cadvisor(&self.stats.counters(), &self.disk().await))),
@@ -147,6 +148,15 @@ impl Kubelet {
         usage::usage(&figures, self.stats.node.as_str(), |namespace, pod| {
             wanted("namespace", namespace) && wanted("pod", pod)
         })
+    }
+
+    /// What the volumes behind claims hold, likewise.
+    async fn claims(&self) -> String {
+        let (places, records) = (self.stats.places.clone(), self.records.all());
+        let measured = tokio::task::spawn_blocking(move || {
+            metrics::volumes(&places.claims(records.iter().map(|(_, r)| &*r.pod)), places.file_system())
+        });
+        measured.await.unwrap_or_default()
     }
 
     /// The disk, measured where it keeps nobody waiting.

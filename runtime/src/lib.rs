@@ -14,6 +14,7 @@ pub mod images;
 pub mod downward;
 pub mod env;
 pub mod sources;
+pub mod tokens;
 pub mod volumes;
 
 pub mod logs;
@@ -40,7 +41,7 @@ use coracle_api::meet::{HttpService, PodNetwork, Resolver};
 use coracle_api::names::NodeName;
 use coracle_wasm::{Wasm, WasmError};
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -166,8 +167,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Prepares the directories and the host of guests. What a former process left of its pods is deleted: it ended
-    /// with that process, and pods begin with empty directories. Asks nothing of the API yet.
+    /// Prepares the directories and the host of guests. What a former process left of its pods is put aside, to be
+    /// deleted: it ended with that process, and pods begin with empty directories. Asks nothing of the API yet.
     ///
     /// # Errors
     /// [`BuildError`] if a directory or the host of guests cannot be made.
@@ -217,6 +218,7 @@ impl Node {
             inboxes: Inboxes::default(),
             lives: Lives::default(),
             workshop: Workshop::default(),
+            api: OnceCell::new(),
         };
         let keeper = Keeper {
             client,
@@ -259,6 +261,12 @@ impl Node {
         let sources = shared.sources.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(events);
+        let data_dir = shared.stats.places.data_dir.clone();
+        tasks.spawn_blocking(move || {
+            if let Err(error) = volumes::sweep(&data_dir) {
+                tracing::warn!(%error, "cannot delete what former pods left");
+            }
+        });
         tasks.spawn(async move { sources.run().await });
         tasks.spawn(evictions::run(Arc::clone(&shared), keeper.thresholds, keeper.pressure.subscribe(), stop.clone()));
         tasks.spawn(provisioner.run(stop.clone()));
@@ -297,10 +305,7 @@ fn collector(config: &Config, parts: &Parts, wasm: &Wasm, speaker: &Speaker) -> 
 
 /// Makes the directory of the pods, with nothing in it that a former process left.
 fn empty(pods_dir: &Path) -> std::io::Result<()> {
-    if pods_dir.exists() {
-        std::fs::remove_dir_all(pods_dir)?;
-    }
-    std::fs::create_dir_all(pods_dir)?;
+    volumes::put_aside(pods_dir)?;
     volumes::clear_memory(pods_dir)
 }
 

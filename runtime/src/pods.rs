@@ -27,15 +27,16 @@ use std::sync::Arc;
 use coracle_api::meet::{PodNetwork, Resolver};
 use coracle_api::names::NodeName;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::downward::Allocatable;
+use crate::env;
 use crate::images::ImageStore;
 use crate::images::pull::Puller;
 use crate::logs::Logs;
@@ -78,6 +79,17 @@ pub(crate) struct Shared {
     pub(crate) lives: Lives,
     pub(crate) workshop: Workshop,
     pub(crate) stats: Stats,
+    /// Where pods reach the API, once it is known.
+    pub(crate) api: OnceCell<env::Api>,
+}
+
+impl Shared {
+    /// Where pods reach the API: its Service. It has the same address as long as the cluster lasts.
+    pub(crate) async fn api(&self) -> Option<&env::Api> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
+        let read = || async { services.get("kubernetes").await.ok().and_then(|s| env::Api::of(&s)).ok_or(()) };
+        self.api.get_or_try_init(read).await.ok()
+    }
 }
 
 /// What a worker is told of its pod.

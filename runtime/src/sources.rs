@@ -13,6 +13,8 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{Notify, broadcast};
 
+use crate::tokens::Asked;
+
 /// How many changes may wait for a slow worker; one that falls behind takes it that everything changed.
 const CHANGES_MAX: usize = 256;
 
@@ -54,19 +56,34 @@ pub type Data = BTreeMap<String, Vec<u8>>;
 
 /// What was asked for, with nothing for an object that does not exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fetched(BTreeMap<Source, Option<Data>>);
+pub struct Fetched {
+    objects: BTreeMap<Source, Option<Data>>,
+    tokens: BTreeMap<Asked, String>,
+}
 
 impl Fetched {
     /// The data of the source, if it exists.
     #[must_use]
     pub fn get(&self, source: &Source) -> Option<&Data> {
-        self.0.get(source).and_then(Option::as_ref)
+        self.objects.get(source).and_then(Option::as_ref)
+    }
+
+    /// The same with these tokens.
+    #[must_use]
+    pub fn with_tokens(self, tokens: BTreeMap<Asked, String>) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// The token, if it was asked for.
+    #[must_use]
+    pub fn token(&self, asked: &Asked) -> Option<&str> {
+        self.tokens.get(asked).map(String::as_str)
     }
 }
 
 impl FromIterator<(Source, Option<Data>)> for Fetched {
     fn from_iter<T: IntoIterator<Item = (Source, Option<Data>)>>(pairs: T) -> Self {
-        Self(pairs.into_iter().collect())
+        Self { objects: pairs.into_iter().collect(), tokens: BTreeMap::new() }
     }
 }
 

@@ -10,6 +10,7 @@ mod memory;
 mod mounts;
 mod payload;
 mod place;
+mod removal;
 mod sub_path;
 mod tree;
 
@@ -20,12 +21,14 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use crate::downward::{Facts, NoSuchField};
 use crate::sources::{Fetched, Source};
+use crate::tokens::Asked;
 use claims::Claimed;
 
 pub use host_paths::{AllowedPath, HostPathError, NoAllowedPath};
 pub use memory::{is_in_memory, memory_limit};
 pub use mounts::{MountError, prepare_root};
 pub use place::{Keeps, Place, Places};
+pub use removal::remove_tree;
 
 use coracle_wasm::Access;
 
@@ -97,7 +100,7 @@ pub struct PodDir {
 /// # Errors
 /// An I/O error, but not if there was nothing.
 pub fn clear_memory(pods: &Path) -> std::io::Result<()> {
-    remove(&memory::place(pods))
+    remove_tree(&memory::place(pods))
 }
 
 impl PodDir {
@@ -130,17 +133,40 @@ impl PodDir {
     /// # Errors
     /// An I/O error, but not if there was nothing.
     pub fn remove(&self) -> std::io::Result<()> {
-        remove(&self.memory)?;
-        remove(&self.root)
+        remove_tree(&self.memory)?;
+        remove_tree(&self.root)
     }
 }
 
-fn remove(dir: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        Ok(()) | Err(_) => Ok(()),
+/// Puts what a former process left of its pods out of the way, in no time, and makes the place anew.
+///
+/// # Errors
+/// An I/O error.
+pub fn put_aside(pods: &Path) -> std::io::Result<()> {
+    let aside = pods.with_file_name(format!("{ASIDE}{}", uuid::Uuid::new_v4().simple()));
+    match std::fs::rename(pods, aside) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
     }
+    std::fs::create_dir_all(pods)
 }
+
+/// Deletes what was put aside, now or by a process that was killed before it had done so. It blocks.
+///
+/// # Errors
+/// An I/O error of the first that cannot be deleted.
+pub fn sweep(data_dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(data_dir)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(ASIDE)) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the names of directories begin that are to be deleted.
+const ASIDE: &str = "pods-before-";
 
 /// What a volume of a pod is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +209,13 @@ pub fn references(pod: &Pod) -> BTreeSet<Source> {
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     let claims = coracle_api::storage::claims_of(pod).into_iter().map(|claim| Source::Claim(claim.name));
     volumes.flat_map(payload::references).chain(claims).collect()
+}
+
+/// The tokens that a pod's volumes hold.
+#[must_use]
+pub fn tokens(pod: &Pod) -> BTreeSet<Asked> {
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes.flat_map(payload::tokens).collect()
 }
 
 /// What a pod's volumes are made of.
@@ -256,6 +289,14 @@ fn fill(dir: &PodDir, volume: &Volume, facts: &Facts<'_>, fetched: &Fetched) -> 
     let payload = payload::payload(volume, facts, fetched)?;
     let written = tree::replace(&dir.volume(&volume.name), &payload);
     written.map(drop).map_err(|source| VolumeError::Write { volume: volume.name.clone(), source })
+}
+
+/// What is said of the volume that lacks its token.
+#[must_use]
+pub fn without_token(pod: &Pod, why: &str) -> String {
+    let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    let volume = volumes.find(|v| !payload::tokens(v).is_empty()).map(|v| v.name.clone()).unwrap_or_default();
+    VolumeError::Missing { volume, what: why.to_owned() }.to_string()
 }
 
 fn unsupported(volume: &Volume) -> VolumeError {

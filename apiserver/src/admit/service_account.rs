@@ -1,7 +1,7 @@
 //! `ServiceAccount`: every pod runs as an account of its namespace, which must exist, and takes over its pull secrets.
 //!
-//! Absent on purpose: the volume with the account's token and the cluster's certificate. Our nodes cannot fill a
-//! `serviceAccountToken` source yet, so a pod with one would not start.
+//! Absent so far: the volume with the account's token and the cluster's certificate, which upstream adds to every pod.
+//! Our nodes can fill it where a pod names it.
 
 use coracle_api::failure::{About, Failure};
 use serde_json::{Map, Value, json};

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::stats::summary::PodDisk;
 use crate::stats::usage::bytes_text;
-use crate::volumes::memory_limit;
+use crate::volumes::{Sort, memory_limit, sort};
 
 /// The resource that limits what a pod has on disk.
 pub(super) const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
@@ -14,7 +14,8 @@ pub(super) const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 pub(crate) fn has_limits(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     let mut volumes = spec.volumes.iter().flatten();
-    volumes.any(|v| v.empty_dir.as_ref().is_some_and(|_| volume_limit(spec, &v.name).is_some()))
+    volumes
+        .any(|v| sort(v) == Sort::Claim || v.empty_dir.as_ref().is_some_and(|_| volume_limit(spec, &v.name).is_some()))
         || containers(spec).any(|c| limit(c).is_some())
 }
 
@@ -46,9 +47,9 @@ pub(super) fn exceeded(pod: &Pod, disk: &PodDisk) -> Option<(&'static str, Strin
 
 /// So many bytes, and how the spec writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Limit {
-    bytes: u64,
-    text: String,
+pub(super) struct Limit {
+    pub(super) bytes: u64,
+    pub(super) text: String,
 }
 
 fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
@@ -61,7 +62,7 @@ fn limit(container: &Container) -> Option<Limit> {
 }
 
 /// The limit of an emptyDir. One in memory is held to what its pod may have of memory, as the kubelet sizes it.
-fn volume_limit(spec: &PodSpec, name: &str) -> Option<Limit> {
+pub(super) fn volume_limit(spec: &PodSpec, name: &str) -> Option<Limit> {
     let volume = spec.volumes.iter().flatten().find(|v| v.name == name)?;
     let empty_dir = volume.empty_dir.as_ref()?;
     if let Some(text) = &empty_dir.size_limit {

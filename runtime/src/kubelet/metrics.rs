@@ -3,6 +3,7 @@
 mod cadvisor;
 mod own;
 mod resource;
+mod volumes;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::stats::{ContainerFigures, Figures, PodFigures};
 pub(super) use cadvisor::cadvisor;
 pub(super) use own::own;
 pub(super) use resource::resource;
+pub(super) use volumes::volumes;
 
 /// A pod and one of its containers.
 fn containers(figures: &Figures) -> impl Iterator<Item = (&PodFigures, &ContainerFigures)> {

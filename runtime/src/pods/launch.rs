@@ -157,7 +157,8 @@ impl Order {
             host_ip: self.shared.host_ip,
             allocatable: self.shared.allocatable,
         };
-        env::given(&self.container, program, &facts, &fetched).map_err(|e| config(e.to_string()))
+        let api = self.shared.api().await;
+        env::given(&self.container, program, &facts, &fetched, api).map_err(|e| config(e.to_string()))
     }
 
     async fn load(&self, name: &str, image: &Image) -> Result<Arc<Program>, Problem> {

@@ -98,10 +98,8 @@ fn about_container(container: &Container) -> Vec<&'static str> {
 
 fn about_volume(volume: &Volume) -> Vec<&'static str> {
     let sources = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
-    let mut tokens = sources.filter(|s| {
-        s.service_account_token.is_some() || s.cluster_trust_bundle.is_some() || s.pod_certificate.is_some()
-    });
-    set(&[("tokens and certificates", tokens.next().is_some())])
+    let mut others = sources.filter(|s| s.cluster_trust_bundle.is_some() || s.pod_certificate.is_some());
+    set(&[("certificates and their bundles", others.next().is_some())])
 }
 
 #[cfg(test)]

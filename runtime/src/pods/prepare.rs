@@ -15,6 +15,7 @@ use kube::Api;
 use super::{Shared, containers};
 use crate::downward::Facts;
 use crate::sources::{Fetched, Source};
+use crate::tokens::Tokens;
 use crate::volumes::claims::{Around, Claimed, Found, claimed};
 use crate::volumes::{Material, Places, PodDir};
 use crate::{env, volumes};
@@ -32,7 +33,12 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<Source> {
 }
 
 /// An address and the volumes.
-pub(super) async fn prepare(shared: &Arc<Shared>, pod: &Arc<Pod>, dir: &PodDir) -> Result<Prepared, String> {
+pub(super) async fn prepare(
+    shared: &Arc<Shared>,
+    pod: &Arc<Pod>,
+    dir: &PodDir,
+    tokens: &Tokens,
+) -> Result<Prepared, String> {
     let meta = &pod.metadata;
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
     let uid = Uid::new(text(&meta.uid)).map_err(|e| e.to_string())?;
@@ -42,7 +48,7 @@ pub(super) async fn prepare(shared: &Arc<Shared>, pod: &Arc<Pod>, dir: &PodDir) 
     if has_no_volumes(pod) {
         return Ok(Prepared { attachment, places: Places::new() });
     }
-    let fetched = fetch(shared, pod).await?;
+    let fetched = fetch(shared, pod, tokens).await?;
     let claims = claims(shared, pod).await?;
     let (uid, namespace) = (text(&meta.uid), text(&meta.namespace));
     shared.in_use.take(&uid, &namespace, claims.clone()).map_err(|e| e.to_string())?;
@@ -60,11 +66,17 @@ pub(super) async fn prepare(shared: &Arc<Shared>, pod: &Arc<Pod>, dir: &PodDir) 
 }
 
 /// Brings the volumes up to date that are filled from objects.
-pub(super) async fn refresh(shared: &Arc<Shared>, pod: &Arc<Pod>, dir: &PodDir, pod_ip: IpAddr) -> Result<(), String> {
+pub(super) async fn refresh(
+    shared: &Arc<Shared>,
+    pod: &Arc<Pod>,
+    dir: &PodDir,
+    tokens: &Tokens,
+    pod_ip: IpAddr,
+) -> Result<(), String> {
     if has_no_volumes(pod) {
         return Ok(());
     }
-    let fetched = fetch(shared, pod).await?;
+    let fetched = fetch(shared, pod, tokens).await?;
     let (shared, pod, dir) = (Arc::clone(shared), Arc::clone(pod), dir.clone());
     let updated = tokio::task::spawn_blocking(move || volumes::update(&dir, &facts(&shared, &pod, pod_ip), &fetched));
     updated.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
@@ -78,9 +90,13 @@ fn facts<'a>(shared: &Shared, pod: &'a Pod, pod_ip: IpAddr) -> Facts<'a> {
     Facts { pod, pod_ip, host_ip: shared.host_ip, allocatable: shared.allocatable }
 }
 
-async fn fetch(shared: &Shared, pod: &Pod) -> Result<Fetched, String> {
+async fn fetch(shared: &Shared, pod: &Pod, tokens: &Tokens) -> Result<Fetched, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    shared.sources.fetch(namespace, &volumes::references(pod)).await.map_err(|e| crate::with_causes(&e))
+    let wanted = volumes::references(pod);
+    let (fetched, tokens) =
+        tokio::join!(shared.sources.fetch(namespace, &wanted), tokens.get(&shared.client, pod, volumes::tokens(pod)),);
+    let tokens = tokens.map_err(|e| volumes::without_token(pod, &crate::with_causes(&e)))?;
+    Ok(fetched.map_err(|e| crate::with_causes(&e))?.with_tokens(tokens))
 }
 
 /// The pod's claims and what they stand for, as long as each is ready for it.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use coracle_api::clock;
 use coracle_api::event::Kind;
 use coracle_api::meet::Attachment;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ use crate::lifecycle::{
     Effect, Event, Lifecycle, Plan, Problem, Run, Slot, Surroundings, is_own_condition, qos_class, status,
 };
 use crate::sources::{Change, Source};
+use crate::tokens::{RENEWAL_RETRY, Tokens};
 use crate::volumes::{Places, PodDir};
 
 /// How many reports of containers may wait: they come one by one. They are boxed, since a channel always has room for
@@ -64,6 +66,7 @@ enum Signal {
     News,
     Images,
     Changed(Option<Change>),
+    Renew,
     Stop,
 }
 
@@ -85,6 +88,9 @@ pub(super) struct Worker {
     refreshing: Refreshing,
     /// Whether something changed while the volumes were made.
     stale: bool,
+    tokens: Arc<Tokens>,
+    /// When the next token is to be renewed.
+    renew_at: Option<Timestamp>,
     current: Arc<PodStatus>,
     publisher: Publisher,
     vanished: bool,
@@ -104,6 +110,8 @@ impl Worker {
             places: Arc::default(),
             refreshing: Refreshing::No,
             stale: false,
+            tokens: Arc::default(),
+            renew_at: None,
             current: Arc::new(pod.status.clone().unwrap_or_default()),
             publisher: Publisher::new(&shared.client, &pod),
             tasks: JoinSet::new(),
@@ -152,10 +160,6 @@ impl Worker {
 
     async fn signal(&mut self, life: &Lifecycle, stop: &CancellationToken) -> Signal {
         let held = life.held().next().is_some();
-        let wake = life.wake().map(|at| {
-            let left = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
-            left.min(SLEEP_MAX)
-        });
         tokio::select! {
             () = stop.cancelled() => Signal::Stop,
             Some(event) = self.inbox.recv() => Signal::Happened(*event),
@@ -169,7 +173,8 @@ impl Worker {
             Ok(()) = self.news.changed() => Signal::News,
             Ok(()) = self.images.changed(), if held => Signal::Images,
             change = next_change(&mut self.changes) => Signal::Changed(change),
-            () = tokio::time::sleep(wake.unwrap_or(SLEEP_MAX)) => Signal::Happened(Event::Tick),
+            () = tokio::time::sleep(left(self.renew_at)), if self.renew_at.is_some() => Signal::Renew,
+            () = tokio::time::sleep(left(life.wake())) => Signal::Happened(Event::Tick),
         }
     }
 
@@ -183,6 +188,7 @@ impl Worker {
                 self.shared.attachments.set(uid, Arc::clone(&attachment));
                 self.attachment = Some(attachment);
                 self.places = Arc::new(places);
+                self.renew_at = self.tokens.renew_at();
                 if std::mem::take(&mut self.stale) {
                     self.refresh();
                 }
@@ -193,7 +199,11 @@ impl Worker {
                 if std::mem::replace(&mut self.refreshing, Refreshing::No) == Refreshing::Again {
                     self.refresh();
                 }
+                self.renew_at = self.tokens.renew_at();
                 if let Err(message) = outcome {
+                    // Not at once, whatever was to be renewed.
+                    let later = clock::now().checked_add(RENEWAL_RETRY).ok();
+                    self.renew_at = self.renew_at.and(self.renew_at.max(later));
                     self.shared.speaker.pod(&self.pod, None, Kind::Warning, "FailedMount", message);
                 }
                 Vec::new()
@@ -205,6 +215,12 @@ impl Worker {
             Signal::News => self.hear(),
             Signal::Images => self.images_that_came(life),
             Signal::Changed(change) => self.sources_changed(life, change.as_ref()),
+            Signal::Renew => {
+                if self.renew_at.take_if(|at| *at <= clock::now()).is_some() {
+                    self.refresh();
+                }
+                Vec::new()
+            }
             Signal::Stop => Vec::new(),
         }
     }
@@ -279,7 +295,8 @@ impl Worker {
             match effect {
                 Effect::Prepare => {
                     let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
-                    self.tasks.spawn(async move { Done::Prepared(prepare(&shared, &pod, &dir).await) });
+                    let tokens = Arc::clone(&self.tokens);
+                    self.tasks.spawn(async move { Done::Prepared(prepare(&shared, &pod, &dir, &tokens).await) });
                 }
                 Effect::Start { slot, run } => self.start(life, slot, run),
                 Effect::Stop { slot, run } => {
@@ -341,7 +358,10 @@ impl Worker {
         }
         self.refreshing = Refreshing::Once;
         let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
-        self.tasks.spawn(async move { Done::Refreshed(prepare::refresh(&shared, &pod, &dir, attachment.ip()).await) });
+        let tokens = Arc::clone(&self.tokens);
+        self.tasks.spawn(async move {
+            Done::Refreshed(prepare::refresh(&shared, &pod, &dir, &tokens, attachment.ip()).await)
+        });
     }
 
     fn container(&self, life: &Lifecycle, slot: Slot) -> Option<Container> {
@@ -406,6 +426,11 @@ impl Worker {
             self.shared.speaker.pod(&self.pod, None, Kind::Warning, rejection.reason, message);
         }
     }
+}
+
+/// How long it is until then; never longer than the longest sleep.
+fn left(at: Option<Timestamp>) -> Duration {
+    at.map_or(SLEEP_MAX, |at| Duration::try_from(at.duration_since(clock::now())).unwrap_or_default().min(SLEEP_MAX))
 }
 
 /// The next change of a source; nothing in it if some were missed. Never, for a pod that refers to none.

@@ -21,10 +21,11 @@ pub(super) fn make(root: &Path, name: &str) -> Result<()> {
 /// Deletes the directory of a volume with all that is in it, and has the disk forget it. Links in it are deleted, not
 /// followed.
 pub(super) fn remove(root: &Path, name: &str) -> Result<()> {
-    match std::fs::remove_dir_all(root.join(name)) {
+    let dir = root.join(name);
+    match std::fs::symlink_metadata(&dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-        Ok(()) => {}
+        Ok(_) => crate::volumes::remove_tree(&dir)?,
     }
     File::open(root)?.sync_all()
 }

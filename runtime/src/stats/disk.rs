@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use super::directory::{DiskUsage, measure};
 use super::summary::{ClaimDisk, Disk, FileSystem, PodDisk};
 use crate::logs::{Logs, Place};
+use crate::volumes::claims::Claimed;
 use crate::volumes::in_use::InUse;
 use crate::volumes::{PodDir, Sort, is_in_memory, sort};
 
@@ -29,6 +30,24 @@ impl Places {
             images: measure(&self.data_dir.join("images")),
             pods: measured.collect(),
         }
+    }
+
+    /// The file system that everything is on.
+    pub(crate) fn file_system(&self) -> FileSystem {
+        file_system(&self.data_dir)
+    }
+
+    /// Measures the claims of these pods, each with its namespace and once, by how many it may be used.
+    pub(crate) fn claims<'a>(&self, pods: impl IntoIterator<Item = &'a Pod>) -> Vec<(String, ClaimDisk)> {
+        let mut all = BTreeMap::new();
+        for pod in pods {
+            let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+            for claimed in self.in_use.of(pod.metadata.uid.as_deref().unwrap_or_default()) {
+                let key = (namespace.clone(), claimed.claim.clone());
+                all.entry(key).or_insert_with(|| claim_disk(claimed));
+            }
+        }
+        all.into_iter().map(|((namespace, _), disk)| (namespace, disk)).collect()
     }
 
     /// Measures what a pod has on disk.
@@ -54,10 +73,7 @@ impl Places {
         // What is the machine's own is not the pod's to answer for.
         let own = |v: &&Volume| matches!(sort(v), Sort::EmptyDir | Sort::Filled);
         let volumes = || spec.volumes.iter().flatten().filter(own);
-        let claim = |claimed: crate::volumes::claims::Claimed| {
-            let used = measure(&claimed.place.root.join(&claimed.place.beneath));
-            (claimed.volume, ClaimDisk { claim: claimed.claim, used, capacity: claimed.capacity })
-        };
+        let claim = |claimed: Claimed| (claimed.volume.clone(), claim_disk(claimed));
         let volume = |v: &Volume| {
             let path = if is_in_memory(v) { dir.memory_volume(&v.name) } else { dir.volume(&v.name) };
             (v.name.clone(), measure(&path))
@@ -70,6 +86,11 @@ impl Places {
             in_memory: volumes().filter(|v| is_in_memory(v)).map(|v| v.name.clone()).collect(),
         }
     }
+}
+
+fn claim_disk(claimed: Claimed) -> ClaimDisk {
+    let used = measure(&claimed.place.root.join(&claimed.place.beneath));
+    ClaimDisk { claim: claimed.claim, used, capacity: claimed.capacity }
 }
 
 /// What the system says of the file system under a path; nothing known is all zeros.

@@ -82,7 +82,7 @@ pub fn prepare_root(
     env: &[(String, String)],
 ) -> Result<Vec<Directory>, MountError> {
     let root = dir.container_root(&container.name);
-    super::remove(&root)?;
+    super::remove_tree(&root)?;
     std::fs::create_dir_all(root.join("tmp"))?;
     let root = Directory::new("/", root, Access::ReadWrite);
     let mut seen = vec![Seen { directory: root, at: String::new(), keeps: Keeps::Ephemeral }];

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, ServiceAccountTokenProjection, Volume, VolumeProjection,
+};
 
 use super::VolumeError;
 use crate::downward::Facts;
 use crate::sources::{Fetched, Source};
+use crate::tokens::Asked;
 
 /// The mode of a file for which nobody says otherwise (Kubernetes' default).
 const MODE: u32 = 0o644;
@@ -28,16 +31,26 @@ pub(super) fn references(volume: &Volume) -> Vec<Source> {
     parts(volume).into_iter().filter_map(|p| p.source).collect()
 }
 
+/// The tokens that a volume holds.
+pub(super) fn tokens(volume: &Volume) -> Vec<Asked> {
+    parts(volume).into_iter().filter_map(|p| p.token).map(Asked::of).collect()
+}
+
 /// One source of a volume.
 struct Part<'a> {
     source: Option<Source>,
     items: &'a [KeyToPath],
     fields: &'a [DownwardAPIVolumeFile],
+    token: Option<&'a ServiceAccountTokenProjection>,
     optional: bool,
 }
 
+impl Part<'_> {
+    const EMPTY: Self = Self { source: None, items: &[], fields: &[], token: None, optional: false };
+}
+
 fn object(source: Source, items: &Option<Vec<KeyToPath>>, optional: Option<bool>) -> Part<'_> {
-    Part { source: Some(source), items: slice(items), fields: &[], optional: optional == Some(true) }
+    Part { source: Some(source), items: slice(items), optional: optional == Some(true), ..Part::EMPTY }
 }
 
 fn parts(volume: &Volume) -> Vec<Part<'_>> {
@@ -50,7 +63,7 @@ fn parts(volume: &Volume) -> Vec<Part<'_>> {
         all.push(object(Source::Secret(name), &v.items, v.optional));
     }
     if let Some(v) = &volume.downward_api {
-        all.push(Part { source: None, items: &[], fields: slice(&v.items), optional: false });
+        all.push(Part { fields: slice(&v.items), ..Part::EMPTY });
     }
     let sources = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
     all.extend(sources.filter_map(projected));
@@ -64,8 +77,11 @@ fn projected(source: &VolumeProjection) -> Option<Part<'_>> {
     if let Some(v) = &source.secret {
         return Some(object(Source::Secret(v.name.clone()), &v.items, v.optional));
     }
+    if let Some(v) = &source.service_account_token {
+        return Some(Part { token: Some(v), ..Part::EMPTY });
+    }
     let fields = source.downward_api.as_ref()?;
-    Some(Part { source: None, items: &[], fields: slice(&fields.items), optional: false })
+    Some(Part { fields: slice(&fields.items), ..Part::EMPTY })
 }
 
 fn slice<T>(list: &Option<Vec<T>>) -> &[T] {
@@ -87,10 +103,15 @@ fn default_mode(volume: &Volume) -> u32 {
 pub(super) fn payload(volume: &Volume, facts: &Facts<'_>, fetched: &Fetched) -> Result<Payload, VolumeError> {
     let mut files = Payload::new();
     let default = default_mode(volume);
-    let namespace = facts.pod.metadata.namespace.as_deref().unwrap_or_default();
     for part in parts(volume) {
         if let Some(source) = &part.source {
-            add_object(&mut files, volume, &part, (source, namespace), default, fetched)?;
+            add_object(&mut files, volume, &part, source, default, fetched)?;
+        }
+        if let Some(source) = part.token {
+            let missing =
+                || VolumeError::Missing { volume: volume.name.clone(), what: "failed to fetch token".to_owned() };
+            let token = fetched.token(&Asked::of(source)).ok_or_else(missing)?;
+            add(&mut files, volume, &source.path, token.as_bytes().to_vec(), None, default)?;
         }
         for item in part.fields {
             let value = match (&item.field_ref, &item.resource_field_ref) {
@@ -109,7 +130,7 @@ fn add_object(
     files: &mut Payload,
     volume: &Volume,
     part: &Part<'_>,
-    (source, namespace): (&Source, &str),
+    source: &Source,
     default: u32,
     fetched: &Fetched,
 ) -> Result<(), VolumeError> {
@@ -128,10 +149,11 @@ fn add_object(
             Some(bytes) => add(files, volume, &item.path, bytes.clone(), item.mode, default)?,
             None if part.optional => {}
             None => {
-                let what = format!("references non-existent config key: {}", item.key);
                 return Err(missing(match source {
-                    Source::ConfigMap(_) | Source::Claim(_) => what,
-                    Source::Secret(_) => format!("{what} ({})", source.lacks(&item.key, namespace)),
+                    Source::ConfigMap(_) => format!("configmap references non-existent config key: {}", item.key),
+                    Source::Secret(_) | Source::Claim(_) => {
+                        format!("references non-existent secret key: {}", item.key)
+                    }
                 }));
             }
         }

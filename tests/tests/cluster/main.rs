@@ -32,3 +32,4 @@ mod streams;
 mod toolbox;
 mod toolchains;
 mod verbs;
+mod volumes;
