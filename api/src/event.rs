@@ -1,16 +1,36 @@
 //! Events, folded: what a component says about an object becomes one `v1` Event whose count grows.
 //!
-//! A pure core. The components' shells send what [`EventLog::record`] returns; it keeps at most
-//! [`REMEMBERED_EVENTS_MAX`] of what was said, so that a flood of events cannot grow memory.
+//! As client-go's correlator: the same again raises the count; ten similar ones (all but the message alike) within
+//! ten minutes become one, "(combined from similar events)"; and a component that says ever more about one object
+//! is no longer written down.
+//! A pure core: the components' shells send what [`EventLog::record`] returns. Of each sort of thing it keeps at most
+//! [`REMEMBERED_EVENTS_MAX`], so that a flood of events cannot grow memory.
 
-use std::collections::BTreeMap;
+mod budget;
+mod recent;
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::{Value, json};
 
-/// How many different events a log remembers for folding: some thousand pods with a few each.
+use budget::Budget;
+pub use budget::{EVENT_PER_OBJECT_EVERY, EVENTS_PER_OBJECT_BURST};
+use recent::Recent;
+
+/// How many different events a log remembers for folding: some thousand pods with a few each. As in client-go.
 pub const REMEMBERED_EVENTS_MAX: usize = 4096;
+
+/// How many events that differ in their message alone are written before they are combined: client-go's figure.
+pub const SIMILAR_EVENTS_MAX: usize = 10;
+
+/// For how long after the last one events count as similar: client-go's figure.
+pub const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// What stands before the message of a combined event, as in client-go.
+const COMBINED: &str = "(combined from similar events): ";
 
 /// The `type` of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +79,8 @@ pub enum EventWrite {
         namespace: String,
         /// Its name.
         name: String,
+        /// What has changed of it: count, time and message.
+        patch: Value,
     },
 }
 
@@ -67,94 +89,116 @@ pub enum EventWrite {
 pub struct EventLog {
     component: String,
     host: Option<String>,
-    seen: BTreeMap<String, Event>,
+    /// What was written, by everything that tells an event from another.
+    written: Recent<Written>,
+    /// What was said, by everything but the message.
+    similar: Recent<Similar>,
+    /// What may still be said, by object.
+    budgets: Recent<Budget>,
     serial: u64,
+}
+
+/// An event that is there, as far as saying it again needs to know.
+#[derive(Debug, Clone)]
+struct Written {
+    name: String,
+    first: Time,
+    count: i32,
+}
+
+/// The messages of events that are otherwise alike.
+#[derive(Debug)]
+struct Similar {
+    messages: BTreeSet<String>,
+    last: Timestamp,
 }
 
 impl EventLog {
     /// A log for a component (`deployment-controller`, `default-scheduler`, `kubelet`), on a node if it has one.
     #[must_use]
     pub fn new(component: impl Into<String>, host: Option<String>) -> Self {
-        Self { component: component.into(), host, seen: BTreeMap::new(), serial: 0 }
+        let (written, similar, budgets) = (Recent::new(), Recent::new(), Recent::new());
+        Self { component: component.into(), host, written, similar, budgets, serial: 0 }
     }
 
-    /// Folds what is said at `now` into the log and tells what to write.
-    pub fn record(&mut self, said: &Said, now: Timestamp) -> EventWrite {
-        let about = &said.about;
-        let text = |s: &Option<String>| s.clone().unwrap_or_default();
-        let identity = [
-            text(&about.kind),
-            text(&about.namespace),
-            text(&about.name),
-            text(&about.uid),
-            text(&about.field_path),
-            said.reason.clone(),
-            said.message.clone(),
-        ]
-        .join("\u{0}");
-        if let Some(event) = self.seen.get_mut(&identity) {
-            event.count = Some(event.count.unwrap_or(1).saturating_add(1));
-            event.last_timestamp = Some(Time(crate::clock::whole_seconds(now)));
-            let namespace = text(&event.metadata.namespace);
-            let name = text(&event.metadata.name);
-            return EventWrite::Repeat { event: Box::new(event.clone()), namespace, name };
+    /// Folds what is said at `now` into the log and tells what to write; nothing where too much is said of the object.
+    pub fn record(&mut self, said: &Said, now: Timestamp) -> Option<EventWrite> {
+        let object = key_of(&said.about);
+        let (key, message) = self.combined(&object, said, now);
+        let time = Time(crate::clock::whole_seconds(now));
+        let next = self.next_name(said, now);
+        let fresh = || Written { name: next, first: time.clone(), count: 0 };
+        let written = self.written.of(key, fresh);
+        written.count = written.count.saturating_add(1);
+        let written = written.clone();
+        if !self.budgets.of(object, || Budget::full(now)).take(now) {
+            return None;
         }
-        if self.seen.len() >= REMEMBERED_EVENTS_MAX {
-            self.seen.clear();
+        let event = Box::new(self.event(said, &message, &written, time));
+        if written.count == 1 {
+            return Some(EventWrite::Create(event));
         }
-        let event = self.create(said, now);
-        self.seen.insert(identity, event.clone());
-        EventWrite::Create(Box::new(event))
+        let patch = json!({ "count": event.count, "lastTimestamp": event.last_timestamp, "message": event.message });
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        Some(EventWrite::Repeat { event, namespace, name: written.name, patch })
     }
 
-    fn create(&mut self, said: &Said, now: Timestamp) -> Event {
+    /// By what the event is remembered, and its message: its own, or that of all similar ones once they are many.
+    fn combined(&mut self, object: &str, said: &Said, now: Timestamp) -> (String, String) {
+        let alike = [object, said.kind.as_str(), &said.reason].join(SEPARATOR);
+        let fresh = || Similar { messages: BTreeSet::new(), last: now };
+        let similar = self.similar.of(alike.clone(), fresh);
+        if now.duration_since(similar.last) > SIMILAR_WITHIN {
+            similar.messages.clear();
+        }
+        similar.last = now;
+        similar.messages.insert(said.message.clone());
+        if similar.messages.len() < SIMILAR_EVENTS_MAX {
+            let field = said.about.field_path.as_deref().unwrap_or_default();
+            return ([&alike, field, &said.message].join(SEPARATOR), said.message.clone());
+        }
+        // One place is kept for the next message; the others stay, so that it is combined as well.
+        similar.messages.remove(&said.message);
+        (alike, format!("{COMBINED}{}", said.message))
+    }
+
+    fn next_name(&mut self, said: &Said, now: Timestamp) -> String {
         self.serial += 1;
-        let namespace = said.about.namespace.clone().filter(|n| !n.is_empty());
-        let name = said.about.name.clone().unwrap_or_default();
         let unique = u64::try_from(now.as_nanosecond()).unwrap_or(0).wrapping_add(self.serial);
-        let time = Some(Time(crate::clock::whole_seconds(now)));
+        format!("{}.{unique:016x}", said.about.name.as_deref().unwrap_or_default())
+    }
+
+    fn event(&self, said: &Said, message: &str, written: &Written, last: Time) -> Event {
+        let namespace = said.about.namespace.clone().filter(|n| !n.is_empty());
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{name}.{unique:016x}")),
+                name: Some(written.name.clone()),
                 namespace: Some(namespace.unwrap_or_else(|| crate::wellknown::NAMESPACE_DEFAULT.to_owned())),
                 ..ObjectMeta::default()
             },
             involved_object: said.about.clone(),
             type_: Some(said.kind.as_str().to_owned()),
             reason: Some(said.reason.clone()),
-            message: Some(said.message.clone()),
+            message: Some(message.to_owned()),
             source: Some(EventSource { component: Some(self.component.clone()), host: self.host.clone() }),
             reporting_component: Some(self.component.clone()),
             reporting_instance: Some(self.host.clone().unwrap_or_default()),
-            first_timestamp: time.clone(),
-            last_timestamp: time,
-            count: Some(1),
+            first_timestamp: Some(written.first.clone()),
+            last_timestamp: Some(last),
+            count: Some(written.count),
             ..Event::default()
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What parts the pieces of a key: no field of an object can hold it.
+const SEPARATOR: &str = "\u{0}";
 
-    fn said(message: &str) -> Said {
-        let about = ObjectReference {
-            kind: Some("Pod".into()),
-            namespace: Some("default".into()),
-            name: Some("p".into()),
-            ..ObjectReference::default()
-        };
-        Said { about, kind: Kind::Normal, reason: "Started".into(), message: message.into() }
-    }
-
-    #[test]
-    fn saying_the_same_twice_counts() {
-        let mut log = EventLog::new("kubelet", None);
-        let now = Timestamp::UNIX_EPOCH;
-        assert!(matches!(log.record(&said("a"), now), EventWrite::Create(_)));
-        assert!(matches!(log.record(&said("b"), now), EventWrite::Create(_)));
-        let EventWrite::Repeat { event, .. } = log.record(&said("a"), now) else { panic!("folded") };
-        assert_eq!(event.count, Some(2));
-    }
+/// What tells an object from all others.
+fn key_of(about: &ObjectReference) -> String {
+    let parts = [&about.api_version, &about.kind, &about.namespace, &about.name, &about.uid];
+    parts.map(|part| part.as_deref().unwrap_or_default()).join(SEPARATOR)
 }
+
+#[cfg(test)]
+mod tests;

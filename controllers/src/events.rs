@@ -10,7 +10,6 @@ use coracle_api::event::{EventLog, EventWrite, Kind, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -80,7 +79,7 @@ impl Scribe {
         let mut logs: HashMap<&'static str, EventLog> = HashMap::new();
         while let Some(Some((component, said))) = token.run_until_cancelled(self.said.recv()).await {
             let log = logs.entry(component).or_insert_with(|| EventLog::new(component, None));
-            let write = log.record(&said, clock::now());
+            let Some(write) = log.record(&said, clock::now()) else { continue };
             if let Err(error) = send(&client, write).await
                 && refusal(&error) != Refusal::NamespaceTerminating
             {
@@ -93,9 +92,8 @@ impl Scribe {
 async fn send(client: &Client, write: EventWrite) -> Result<(), kube::Error> {
     match write {
         EventWrite::Create(event) => create(client, &event).await,
-        EventWrite::Repeat { event, namespace, name } => {
+        EventWrite::Repeat { event, namespace, name, patch } => {
             let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-            let patch = json!({"count": event.count, "lastTimestamp": event.last_timestamp});
             match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Err(error) if refusal(&error) == Refusal::NotFound => create(client, &event).await,
                 other => other.map(drop),

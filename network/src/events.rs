@@ -7,7 +7,6 @@ use coracle_api::event::{EventLog, EventWrite, Kind, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::listeners::Refusal;
@@ -45,7 +44,7 @@ impl Events {
             ..ObjectReference::default()
         };
         let said = Said { about, kind: Kind::Warning, reason: "FailedToBind".to_owned(), message: refusal.message };
-        let write = self.log.record(&said, clock::now());
+        let Some(write) = self.log.record(&said, clock::now()) else { return };
         self.sending.spawn(send(self.client.clone(), write));
     }
 }
@@ -53,9 +52,8 @@ impl Events {
 async fn send(client: Client, write: EventWrite) {
     let sent = match write {
         EventWrite::Create(event) => create(client, &event).await,
-        EventWrite::Repeat { event, namespace, name } => {
+        EventWrite::Repeat { event, namespace, name, patch } => {
             let events = Api::<Event>::namespaced(client.clone(), &namespace);
-            let patch = json!({ "count": event.count, "lastTimestamp": event.last_timestamp });
             match events.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => create(client, &event).await,
                 patched => patched.map(|_| ()),

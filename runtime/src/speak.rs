@@ -7,7 +7,7 @@ use coracle_api::event::{EventLog, EventWrite, Kind, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use serde_json::json;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 /// How many events may wait to be written: some hundred pods starting at once, with a few each.
@@ -80,9 +80,12 @@ pub(crate) fn speaker(client: Client, component: &str, node: String) -> (Speaker
 
 async fn write_all(client: Client, mut log: EventLog, mut said: mpsc::Receiver<Said>) {
     while let Some(next) = said.recv().await {
-        let written = match log.record(&next, clock::now()) {
+        let Some(write) = log.record(&next, clock::now()) else { continue };
+        let written = match write {
             EventWrite::Create(event) => create(&client, *event).await,
-            EventWrite::Repeat { event, namespace, name } => repeat(&client, *event, &namespace, &name).await,
+            EventWrite::Repeat { event, namespace, name, patch } => {
+                repeat(&client, *event, &namespace, &name, patch).await
+            }
         };
         if let Err(error) = written {
             tracing::debug!(%error, reason = next.reason, "an event could not be written");
@@ -95,10 +98,9 @@ async fn create(client: &Client, event: Event) -> Result<(), kube::Error> {
     api.create(&PostParams::default(), &event).await.map(drop)
 }
 
-async fn repeat(client: &Client, event: Event, namespace: &str, name: &str) -> Result<(), kube::Error> {
+async fn repeat(client: &Client, event: Event, namespace: &str, name: &str, patch: Value) -> Result<(), kube::Error> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let patch = Patch::Merge(json!({ "count": event.count, "lastTimestamp": event.last_timestamp }));
-    match api.patch(name, &PatchParams::default(), &patch).await {
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => create(client, event).await,
         other => other.map(drop),
     }

@@ -8,7 +8,6 @@ use coracle_api::event::{EventLog, EventWrite, Kind, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -55,7 +54,8 @@ impl Scribe {
     pub(crate) async fn run(mut self, client: Client, component: String, token: CancellationToken) {
         let mut log = EventLog::new(component, None);
         while let Some(Some(said)) = token.run_until_cancelled(self.said.recv()).await {
-            if let Err(error) = send(&client, log.record(&said, clock::now())).await {
+            let Some(write) = log.record(&said, clock::now()) else { continue };
+            if let Err(error) = send(&client, write).await {
                 debug!(%error, "event not written");
             }
         }
@@ -65,9 +65,8 @@ impl Scribe {
 async fn send(client: &Client, write: EventWrite) -> Result<(), Error> {
     match write {
         EventWrite::Create(event) => create(client, &event).await,
-        EventWrite::Repeat { event, namespace, name } => {
+        EventWrite::Repeat { event, namespace, name, patch } => {
             let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-            let patch = json!({"count": event.count, "lastTimestamp": event.last_timestamp});
             match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Err(Error::Api(status)) if status.code == 404 => create(client, &event).await,
                 other => other.map(drop),
