@@ -17,6 +17,7 @@ mod table;
 
 mod pods;
 
+mod balancers;
 mod delivery;
 mod events;
 mod listeners;
@@ -36,11 +37,12 @@ pub use bind::Mode;
 pub use cidr::{Cidr, InvalidCidr};
 
 use addresses::PodAddresses;
+use balancers::Balancers;
 use delivery::Delivery;
 use events::Events;
 use listeners::Listeners;
 use pods::Pods;
-use services::Watch;
+use services::{Say, Watch};
 use table::{Ranges, Table};
 
 /// What the network of a node needs to know.
@@ -55,7 +57,7 @@ pub struct Config {
     pub pod_cidr: String,
     /// The cluster addresses of Services.
     pub service_cidr: String,
-    /// Where NodePorts listen.
+    /// Where NodePorts and load balancers listen.
     pub node_address: IpAddr,
     /// Whether cluster addresses are bound for real.
     pub mode: Mode,
@@ -153,8 +155,9 @@ impl Network {
         let delivery = Delivery::new(Arc::clone(&table), shutdown.clone());
         let listeners = Listeners::new(Arc::clone(&table), Arc::clone(&delivery), config.node_address, config.mode);
         let events = Events::new(client.clone(), &config.node_name);
+        let say = Say { events, balancers: Balancers::new(client.clone(), config.node_address) };
         let watch = Watch::new(&client, &config.node_name);
-        shutdown.run_until_cancelled(watch.run(table, listeners, events)).await;
+        shutdown.run_until_cancelled(watch.run(table, listeners, say)).await;
         shutdown.cancelled().await;
         delivery.ended().await;
     }

@@ -1,4 +1,4 @@
-//! The listeners of Services: one per NodePort, and one per cluster address where the host lets us bind it.
+//! The listeners of Services: one per NodePort and port of a load balancer, and one per cluster address where the host lets us bind it.
 //!
 //! Level, not edge: [`Listeners::follow`] makes what is open equal to what is routed. A port that cannot be opened
 //! is said once and tried again; it never ends anything.
@@ -37,7 +37,7 @@ enum Open {
     Udp(Relay),
 }
 
-/// A NodePort that could not be opened, and why, for the person who wrote the Service.
+/// A port of the node that could not be opened, and why, for the person who wrote the Service.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) service: NamespacedName,
@@ -46,7 +46,7 @@ pub(crate) struct Refusal {
 }
 
 impl Listeners {
-    /// Listeners at `node`'s address for its NodePorts.
+    /// Listeners at `node`'s address for its NodePorts and load balancers.
     pub(crate) fn new(table: Arc<Table>, delivery: Arc<Delivery>, node: IpAddr, mode: Mode) -> Self {
         Self { table, delivery, node, mode, open: BTreeMap::new(), failed: BTreeMap::new() }
     }
@@ -68,13 +68,19 @@ impl Listeners {
 
     /// Tries again what a person is waiting for.
     pub(crate) fn retry(&mut self) -> Vec<Refusal> {
-        let again = self.failed.keys().filter(|front| matches!(front, Front::NodePort(..))).copied().collect();
+        let again = self.failed.keys().filter(|front| front.is_for_people()).copied().collect();
         self.try_open(again)
     }
 
     /// Whether there is something to retry.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.failed.keys().any(|front| matches!(front, Front::NodePort(..)))
+        self.failed.keys().any(|front| front.is_for_people())
+    }
+
+    /// Whether `service` has what is routed at a front, and the front is open.
+    pub(crate) fn is_open(&self, front: Front, service: &NamespacedName) -> bool {
+        self.open.contains_key(&front)
+            && self.table.turned(front).is_some_and(|turned| turned.route.service == *service)
     }
 
     fn try_open(&mut self, fronts: Vec<Front>) -> Vec<Refusal> {
@@ -98,7 +104,9 @@ impl Listeners {
 
     fn open(&self, front: Front) -> io::Result<Open> {
         let (protocol, at) = match front {
-            Front::NodePort(protocol, port) => (protocol, SocketAddr::new(self.node, port)),
+            Front::NodePort(protocol, port) | Front::LoadBalancer(protocol, port) => {
+                (protocol, SocketAddr::new(self.node, port))
+            }
             Front::ClusterIp(protocol, at) => {
                 let bound = self.open.keys().filter(|front| matches!(front, Front::ClusterIp(..))).count();
                 if self.mode == Mode::Mapped || bound >= BOUND_CLUSTER_IPS_MAX {
@@ -119,30 +127,31 @@ impl Listeners {
     }
 
     fn refusal(&self, front: Front, error: &io::Error) -> Option<Refusal> {
-        let (protocol, port) = match front {
-            Front::NodePort(protocol, port) => (protocol, port),
+        let (field, protocol, port) = match front {
+            Front::NodePort(protocol, port) => ("nodePort", protocol, port),
+            Front::LoadBalancer(protocol, port) => ("port", protocol, port),
             Front::ClusterIp(_, at) => {
                 tracing::debug!(%error, %at, "a cluster address is reached inside the cluster only");
                 return None;
             }
         };
         let turned = self.table.turned(front)?;
-        let message = refused_text(protocol, SocketAddr::new(self.node, port), error);
+        let message = refused_text(field, protocol, SocketAddr::new(self.node, port), error);
         Some(Refusal { service: turned.route.service.clone(), uid: turned.route.uid.clone(), message })
     }
 }
 
-/// What a person reads when a NodePort is not open, with the fix.
-fn refused_text(protocol: Protocol, at: SocketAddr, error: &io::Error) -> String {
+/// What a person reads when a port of the node is not open, with the fix.
+fn refused_text(field: &str, protocol: Protocol, at: SocketAddr, error: &io::Error) -> String {
     let (protocol, port) = (if protocol == Protocol::Tcp { "TCP" } else { "UDP" }, at.port());
     let fix = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another process listens there: stop it, or give the Service another nodePort".to_owned()
+            format!("another process listens there: stop it, or give the Service another {field}")
         }
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need root or CAP_NET_BIND_SERVICE: give the Service a higher nodePort".to_owned()
+            format!("ports below 1024 need root or CAP_NET_BIND_SERVICE: give the Service a higher {field}")
         }
         _ => format!("{error}: check that {} is an address of this machine", at.ip()),
     };
-    format!("nodePort {port}/{protocol} cannot be opened on {at}; {fix}; it is tried again every few seconds")
+    format!("{field} {port}/{protocol} cannot be opened on {at}; {fix}; it is tried again every few seconds")
 }

@@ -25,8 +25,20 @@ pub(crate) enum Protocol {
 pub(crate) enum Front {
     /// At its cluster address.
     ClusterIp(Protocol, Address),
-    /// At a port of the node.
+    /// At a port of the node, out of the range kept for them.
     NodePort(Protocol, u16),
+    /// At the Service's own port, at the node's address, which is the load balancer.
+    LoadBalancer(Protocol, u16),
+}
+
+impl Front {
+    /// Whether it is a port of the node, which people use.
+    pub(crate) const fn is_for_people(self) -> bool {
+        match self {
+            Self::NodePort(..) | Self::LoadBalancer(..) => true,
+            Self::ClusterIp(..) => false,
+        }
+    }
 }
 
 /// Whether a client comes back to the endpoint it had.
@@ -66,6 +78,12 @@ pub(crate) fn routes<'a>(
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
         of_service.entry((namespace, name)).or_default().push(slice);
     }
+    let mut services: Vec<&Service> = services.into_iter().collect();
+    // A load balancer's port belongs to the Service that asked for it first.
+    services.sort_by_key(|service| {
+        let meta = &service.metadata;
+        (meta.creation_timestamp.as_ref().map(|time| time.0), &meta.namespace, &meta.name)
+    });
     let mut routes = Routes::new();
     for service in services {
         let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
@@ -109,7 +127,29 @@ fn add_service(routes: &mut Routes, node: &str, service: &Service, slices: &[&En
             let endpoints = endpoints(slices, port, protocol, ip.is_ipv4(), reach(&spec.external_traffic_policy));
             routes.insert(Front::NodePort(protocol, number), route(endpoints));
         }
+        let balanced = load_balancer_port(spec, port);
+        if let (Some(number), Some(ip)) = (balanced, ips.first()) {
+            let endpoints = endpoints(slices, port, protocol, ip.is_ipv4(), reach(&spec.external_traffic_policy));
+            routes.entry(Front::LoadBalancer(protocol, number)).or_insert_with(|| route(endpoints));
+        }
     }
+}
+
+/// The fronts at which a Service is to be reached at the load balancer; none if it has no such type, or is not ours.
+pub(crate) fn load_balancer_fronts(service: &Service) -> Vec<Front> {
+    let Some(spec) = &service.spec else { return Vec::new() };
+    let front = |port: &ServicePort| {
+        Some(Front::LoadBalancer(protocol(port.protocol.as_deref())?, load_balancer_port(spec, port)?))
+    };
+    spec.ports.iter().flatten().filter_map(front).collect()
+}
+
+/// The port that a Service has at the load balancer. A class names somebody else's, and a Service that wants
+/// to be reached from some addresses only is not opened to all.
+fn load_balancer_port(spec: &ServiceSpec, port: &ServicePort) -> Option<u16> {
+    let limited = spec.load_balancer_source_ranges.as_ref().is_some_and(|ranges| !ranges.is_empty());
+    let ours = spec.type_.as_deref() == Some("LoadBalancer") && spec.load_balancer_class.is_none() && !limited;
+    u16::try_from(port.port).ok().filter(|number| ours && *number != 0)
 }
 
 /// The Service's cluster addresses; none if it is headless or has not been given one yet.

@@ -17,6 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::balancers::Balancers;
 use crate::events::Events;
 use crate::listeners::Listeners;
 use crate::routes::routes;
@@ -36,6 +37,12 @@ pub(crate) struct Watch {
     changes: Pin<Box<dyn Stream<Item = Change> + Send>>,
     /// Routes made of half the objects would refuse connections that are fine: both lists must be there first.
     listed: (bool, bool),
+}
+
+/// What the network says to people: in events, and in the status of Services.
+pub(crate) struct Say {
+    pub(crate) events: Events,
+    pub(crate) balancers: Balancers,
 }
 
 /// What a watch said.
@@ -61,7 +68,7 @@ impl Watch {
     }
 
     /// Routes and listens for ever.
-    pub(crate) async fn run(mut self, table: Arc<Table>, mut listeners: Listeners, mut events: Events) {
+    pub(crate) async fn run(mut self, table: Arc<Table>, mut listeners: Listeners, mut say: Say) {
         let mut stale = false;
         let mut rested = Instant::now();
         let mut retry = rested;
@@ -79,15 +86,18 @@ impl Watch {
                     let began = Instant::now();
                     self.route(&table);
                     let refusals = listeners.follow().await;
+                    say.balancers.tell(&self.services.state(), &listeners);
                     rested = Instant::now() + began.elapsed() * REST_PER_PASS;
                     refusals
                 }
                 () = tokio::time::sleep_until(retry), if listeners.is_waiting() => {
                     retry = Instant::now() + RETRY_PAUSE;
-                    listeners.retry()
+                    let refusals = listeners.retry();
+                    say.balancers.tell(&self.services.state(), &listeners);
+                    refusals
                 }
             };
-            refusals.into_iter().for_each(|refusal| events.failed_to_bind(refusal));
+            refusals.into_iter().for_each(|refusal| say.events.failed_to_bind(refusal));
         }
     }
 

@@ -30,6 +30,7 @@ fn check(services: &[Service], slices: &[EndpointSlice], expected: Expect) {
         let at = match front {
             Front::ClusterIp(protocol, address) => format!("{protocol:?} {address}"),
             Front::NodePort(protocol, port) => format!("{protocol:?} node:{port}"),
+            Front::LoadBalancer(protocol, port) => format!("{protocol:?} balancer:{port}"),
         };
         writeln!(text, "{at} → {:?} {} {:?}", route.endpoints, route.service, route.affinity).unwrap();
     }
@@ -72,8 +73,32 @@ fn node_ports_and_load_balancers_are_reached_at_the_node_too() {
             Tcp 10.0.0.3:80 → [] default/c None
             Tcp node:30080 → [10.1.0.2:8080] default/a None
             Tcp node:30081 → [] default/b None
+            Tcp balancer:80 → [] default/b None
         "#]],
     );
+}
+
+#[test]
+fn the_port_of_a_load_balancer_is_the_first_services_and_never_a_strangers() {
+    let spec = |more: Value| {
+        let mut spec = json!({ "type": "LoadBalancer", "clusterIP": "10.0.0.1", "ports": [{ "port": 80 }] });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let born = |mut service: Service, second: i64| {
+        let time = jiff::Timestamp::from_second(second).unwrap();
+        service.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time));
+        service
+    };
+    let balancers = |services: &[Service]| -> Vec<String> {
+        let routes = routes("here", services, &[]);
+        let balanced = routes.into_iter().filter(|(front, _)| matches!(front, Front::LoadBalancer(..)));
+        balanced.map(|(front, route)| format!("{front:?} {}", route.service)).collect()
+    };
+    let (late, first) = (born(service("a", spec(json!({}))), 9), born(service("b", spec(json!({}))), 5));
+    assert_eq!(balancers(&[late, first]), ["LoadBalancer(Tcp, 80) default/b"]);
+    assert!(balancers(&[service("c", spec(json!({ "loadBalancerClass": "else.where" })))]).is_empty());
+    assert!(balancers(&[service("d", spec(json!({ "loadBalancerSourceRanges": ["10.0.0.0/8"] })))]).is_empty());
 }
 
 #[test]
