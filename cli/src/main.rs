@@ -34,6 +34,8 @@ enum Command {
     /// Push, list and remove images in the server's store
     #[command(subcommand)]
     Image(verbs::image::ImageCommand),
+    /// Run a WebAssembly file as a Deployment and a Service at once
+    Run(Box<verbs::run::Arguments>),
     /// Create or change the objects in files
     Apply(verbs::apply::Arguments),
     /// Show objects in a table, or as YAML or JSON
@@ -70,14 +72,15 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
             Ok(())
         }
-        Command::Image(command) => verbs::run(verbs::image::run(command)),
-        Command::Apply(command) => verbs::run(verbs::apply::run(command)),
-        Command::Get(command) => verbs::run(verbs::get::run(command)),
-        Command::Describe(command) => verbs::run(verbs::describe::run(command)),
-        Command::Logs(command) => verbs::run(verbs::logs::run(command)),
-        Command::Delete(command) => verbs::run(verbs::delete::run(command)),
-        Command::Scale(command) => verbs::run(verbs::scale::run(command)),
-        Command::Version(command) => verbs::run(verbs::version::run(command)),
+        Command::Image(command) => verbs::block_on(verbs::image::run(command)),
+        Command::Run(command) => verbs::block_on(verbs::run::run(*command)),
+        Command::Apply(command) => verbs::block_on(verbs::apply::run(command)),
+        Command::Get(command) => verbs::block_on(verbs::get::run(command)),
+        Command::Describe(command) => verbs::block_on(verbs::describe::run(command)),
+        Command::Logs(command) => verbs::block_on(verbs::logs::run(command)),
+        Command::Delete(command) => verbs::block_on(verbs::delete::run(command)),
+        Command::Scale(command) => verbs::block_on(verbs::scale::run(command)),
+        Command::Version(command) => verbs::block_on(verbs::version::run(command)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

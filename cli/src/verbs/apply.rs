@@ -37,6 +37,13 @@ pub(crate) struct Arguments {
     dry_run: Option<String>,
 }
 
+impl Arguments {
+    /// As `apply` has it without flags, for objects that are not in files.
+    pub(crate) fn strict(scope: Scope) -> Self {
+        Self { filename: Vec::new(), scope, validate: Validate::Strict, dry_run: None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Validate {
     /// Refuse them
@@ -71,7 +78,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn apply(client: &Client, resources: &Resources, arguments: &Arguments, object: Value) -> anyhow::Result<String> {
+/// Applies one object; returns what is said of it.
+pub(crate) async fn apply(
+    client: &Client,
+    resources: &Resources,
+    arguments: &Arguments,
+    object: Value,
+) -> anyhow::Result<String> {
     let id = target::identify(&object, resources, &arguments.scope, client)?;
     let modified = with_last_applied(object, &id)?;
     let path = id.resource.path(&id.namespace, &id.name);

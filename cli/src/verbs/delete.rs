@@ -49,6 +49,24 @@ pub(crate) struct Arguments {
     ignore_not_found: bool,
 }
 
+impl Arguments {
+    /// As `delete TYPE/NAME …` has it, for objects that may be gone already.
+    pub(crate) fn named(what: Vec<String>, scope: Scope) -> Self {
+        Self {
+            what,
+            filename: Vec::new(),
+            scope,
+            selector: None,
+            all: false,
+            grace_period: -1,
+            force: false,
+            cascade: Cascade::Background,
+            wait: true,
+            ignore_not_found: true,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Cascade {
     Background,

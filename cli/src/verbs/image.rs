@@ -9,8 +9,8 @@ mod inspect;
 mod layout;
 mod list;
 mod pull;
-mod push;
-mod registry;
+pub(crate) mod push;
+pub(crate) mod registry;
 mod remove;
 
 use clap::Subcommand;

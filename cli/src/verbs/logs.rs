@@ -41,8 +41,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = connect::client().await?;
     let namespace = arguments.scope.name(&client);
     let pod = pod(&client, &namespace, &arguments.what).await?;
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?{}", query(&arguments)?);
-    let response = call::send(&client, Request::get(path).body(Vec::new())?).await?;
+    print(&client, &namespace, &pod, &query(&arguments)?).await
+}
+
+/// Prints a log to its end.
+pub(crate) async fn print(client: &Client, namespace: &str, pod: &str, query: &str) -> anyhow::Result<()> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?{query}");
+    let response = call::send(client, Request::get(path).body(Vec::new())?).await?;
     let mut body = http_body_util::BodyDataStream::new(response.into_body());
     while let Some(chunk) = body.try_next().await.context("the log broke off")? {
         output::bytes(&chunk);

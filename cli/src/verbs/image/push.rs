@@ -35,7 +35,8 @@ pub(super) async fn run(registry: &Registry, push: &Push) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn read_wasm(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// Reads a file that has to be WebAssembly; `-` is standard input.
+pub(in crate::verbs) fn read_wasm(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let mut bytes = Vec::new();
     // One byte more than is allowed tells that there is more.

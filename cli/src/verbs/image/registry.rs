@@ -22,7 +22,7 @@ const LAYER: &str = "application/wasm";
 
 /// An image's name: a repository and a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ImageName {
+pub(crate) struct ImageName {
     pub(super) repository: String,
     pub(super) tag: String,
 }
@@ -127,17 +127,17 @@ pub(super) enum How {
 }
 
 /// The registry at the other end of a kubeconfig.
-pub(super) struct Registry {
+pub(crate) struct Registry {
     client: kube::Client,
 }
 
 impl Registry {
-    pub(super) fn new(client: kube::Client) -> Self {
+    pub(crate) fn new(client: kube::Client) -> Self {
         Self { client }
     }
 
     /// Uploads a component as a one-layer image; returns the manifest's digest.
-    pub(super) async fn push(&self, name: &ImageName, wasm: Vec<u8>) -> anyhow::Result<Digest> {
+    pub(crate) async fn push(&self, name: &ImageName, wasm: Vec<u8>) -> anyhow::Result<Digest> {
         let layer = digest_of(&wasm)?;
         let size = wasm.len();
         // Without the time of the push: the same bytes are the same image, with the same digest.
