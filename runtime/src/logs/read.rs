@@ -207,8 +207,17 @@ impl Reader {
         let Some(follow) = &mut self.follow else { return Ok(()) };
         if progress.generation > self.next {
             // The file that was read is one that was put aside, and complete.
-            self.next += 1;
-            self.open = Some(tokio::fs::File::from_std(follow.log.open_numbered(self.next)?));
+            while progress.generation > self.next {
+                self.next += 1;
+                match follow.log.open_numbered(self.next) {
+                    // A reader that several rotations have overtaken goes on with the oldest that is kept.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    file => {
+                        self.open = Some(tokio::fs::File::from_std(file?));
+                        break;
+                    }
+                }
+            }
         } else if progress.closed || follow.progress.changed().await.is_err() {
             self.follow = None;
         }

@@ -27,15 +27,15 @@ async fn lines_are_kept_whole_whatever_the_pieces() {
     out.write(b"ld\n\nend");
     assert_eq!(shown(&logs, 0, Options::default()).await, "oops\nhello\nworld\n\n");
     logs.end(&place(), &log);
-    assert_eq!(shown(&logs, 0, Options::default()).await, "oops\nhello\nworld\n\nend\n");
-    assert_eq!(shown(&logs, 0, Options { tail: Some(2), ..Options::default() }).await, "\nend\n");
+    assert_eq!(shown(&logs, 0, Options::default()).await, "oops\nhello\nworld\n\nend");
+    assert_eq!(shown(&logs, 0, Options { tail: Some(2), ..Options::default() }).await, "\nend");
     assert_eq!(shown(&logs, 0, Options { tail: Some(0), ..Options::default() }).await, "");
     assert_eq!(shown(&logs, 0, Options { tail: Some(99), limit: Some(7), ..Options::default() }).await, "oops\nhe");
     let later = coracle_api::clock::now().checked_add(std::time::Duration::from_secs(60)).unwrap();
     assert_eq!(shown(&logs, 0, Options { since: Some(later), ..Options::default() }).await, "");
     let timed = shown(&logs, 0, Options { timestamps: true, tail: Some(1), ..Options::default() }).await;
     let (time, text) = timed.split_once(' ').unwrap();
-    assert!(time.parse::<jiff::Timestamp>().is_ok() && text == "end\n", "{timed}");
+    assert!(time.parse::<jiff::Timestamp>().is_ok() && text == "end", "{timed}");
 }
 
 #[tokio::test]
@@ -157,4 +157,25 @@ async fn a_quiet_container_has_no_file_until_somebody_follows_it() {
     assert_eq!(followed.concat(), b"a line\n");
     logs.begin(&place(), 1).unwrap();
     assert_eq!(shown(&logs, 1, Options::default()).await, "", "it printed nothing in this run");
+}
+
+#[tokio::test]
+async fn a_reader_that_rotations_have_overtaken_goes_on_with_what_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::new(dir.path(), Rotation { max_bytes: 400, max_files: 3 });
+    let log = logs.begin(&place(), 0).unwrap();
+    let out = Output::stdout(&log);
+    out.write(b"line 0\n");
+    let options = Options { follow: true, ..Options::default() };
+    let reading = read(&logs.dir(&place()), 0, Some(&log), options).unwrap();
+    for n in 1..200 {
+        out.write(format!("line {n}\n").as_bytes());
+        log.flush();
+    }
+    logs.end(&place(), &log);
+    let pieces: Vec<_> = reading.map(|piece| piece.unwrap()).collect().await;
+    let text = String::from_utf8(pieces.concat()).unwrap();
+    let numbers: Vec<u32> = text.lines().map(|line| line.trim_start_matches("line ").parse().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "none twice: {numbers:?}");
+    assert_eq!((numbers.first(), numbers.last()), (Some(&0), Some(&199)), "from where it was to the end");
 }

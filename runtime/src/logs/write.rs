@@ -125,7 +125,7 @@ impl ContainerLog {
             tokio::time::sleep(FLUSH_DELAY).await;
             if self.flush() {
                 tokio::time::sleep(PARTIAL_DELAY).await;
-                self.flush_partial(Tag::Partial);
+                self.flush_partial();
             }
         }
     }
@@ -140,17 +140,18 @@ impl ContainerLog {
 
     /// The run is over: writes what is left, and tells those who follow.
     pub(super) fn close(&self) {
-        self.flush_partial(Tag::Full);
+        // What lacks the end of its line is shown without it, as by containerd.
+        self.flush_partial();
         self.progress.send_modify(|p| p.closed = true);
     }
 
-    fn flush_partial(&self, tag: Tag) {
+    fn flush_partial(&self) {
         let mut state = self.lock();
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             let Some(text) = state.partial.get_mut(index).filter(|t| !t.is_empty()).map(std::mem::take) else {
                 continue;
             };
-            append(&mut state.buffer, clock::now(), stream, tag, &text);
+            append(&mut state.buffer, clock::now(), stream, Tag::Partial, &text);
         }
         self.write_out(&mut state);
         state.file = None;
