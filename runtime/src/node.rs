@@ -111,7 +111,9 @@ impl Keeper {
     async fn register(&self) -> Result<Node, kube::Error> {
         let api: Api<Node> = Api::all(self.client.clone());
         let Some(found) = api.get_opt(self.name.as_str()).await? else {
-            return api.create(&PostParams::default(), &self.object()).await;
+            let node = api.create(&PostParams::default(), &self.object()).await?;
+            self.tell(None, node.status.as_ref());
+            return Ok(node);
         };
         let labels = self.all_labels();
         let own = found.metadata.labels.clone().unwrap_or_default();
@@ -167,7 +169,16 @@ impl Keeper {
         }
         let patch: Value = json!({ "status": status });
         let node = api.patch_status(self.name.as_str(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.tell(Some(&before), node.status.as_ref());
         Ok(node.status.unwrap_or_default())
+    }
+
+    /// Says in events which conditions have changed.
+    fn tell(&self, before: Option<&NodeStatus>, after: Option<&NodeStatus>) {
+        for reason in after.map(|after| status::changes(before, after)).unwrap_or_default() {
+            let message = format!("Node {} status is now: {reason}", self.name);
+            self.speaker.node(self.name.as_str(), Kind::Normal, reason, message);
+        }
     }
 
     async fn renew(&self, uid: &str) -> Result<(), kube::Error> {

@@ -88,6 +88,26 @@ pub(super) fn is_same(a: &NodeStatus, b: &NodeStatus) -> bool {
         && conditions(a) == conditions(b)
 }
 
+/// The kubelet's reasons for the conditions that are not as they were.
+pub(super) fn changes(before: Option<&NodeStatus>, after: &NodeStatus) -> Vec<&'static str> {
+    let was = |type_: &str| {
+        let conditions = before.into_iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().find(|c| c.type_ == type_).map(|c| c.status.as_str())
+    };
+    let changed = after.conditions.iter().flatten().filter(|c| was(&c.type_) != Some(c.status.as_str()));
+    let reason = |condition: &NodeCondition| match (condition.type_.as_str(), condition.status.as_str()) {
+        ("MemoryPressure", "True") => Some("NodeHasInsufficientMemory"),
+        ("MemoryPressure", "False") => Some("NodeHasSufficientMemory"),
+        ("DiskPressure", "True") => Some("NodeHasDiskPressure"),
+        ("DiskPressure", "False") => Some("NodeHasNoDiskPressure"),
+        ("PIDPressure", "False") => Some("NodeHasSufficientPID"),
+        ("Ready", "True") => Some("NodeReady"),
+        ("Ready", "False") => Some("NodeNotReady"),
+        (_, _) => None,
+    };
+    changed.filter_map(reason).collect()
+}
+
 fn conditions(health: Health, before: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
     let pressure = |type_, short: bool, no: [&'static str; 2], yes: [&'static str; 2]| {
         let [reason, message] = if short { yes } else { no };
@@ -187,6 +207,16 @@ mod tests {
     }
 
     const WELL: Health = Health { short_of_memory: false, short_of_disk: false };
+
+    #[test]
+    fn what_changes_of_the_conditions_is_told_in_the_kubelets_reasons() {
+        let first = check(WELL, None, 100);
+        let all = ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"];
+        assert_eq!(changes(None, &first), all);
+        let later = check(Health { short_of_disk: true, ..WELL }, Some(&first), 200);
+        assert_eq!(changes(Some(&first), &later), ["NodeHasDiskPressure"]);
+        assert!(changes(Some(&later), &later).is_empty());
+    }
 
     #[test]
     fn a_status_that_did_not_change_is_the_same_at_another_time() {
