@@ -6,6 +6,7 @@ mod bad_input;
 mod change;
 mod deployments;
 mod drain;
+mod events;
 mod logs;
 mod look;
 mod make;

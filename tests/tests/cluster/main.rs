@@ -28,6 +28,7 @@ mod network;
 mod probes;
 mod pull;
 mod refusals;
+mod run;
 mod streams;
 mod toolbox;
 mod toolchains;

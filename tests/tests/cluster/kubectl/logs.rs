@@ -84,3 +84,76 @@ fn the_log_of_the_run_before_a_crash_can_be_read() {
     let none = cluster.kubectl("logs nobody").refused();
     assert_eq!(none, "error: error from server (NotFound): pods \"nobody\" not found in namespace \"default\"\n");
 }
+
+/// A pod of an init container and two that go on.
+const MANY: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: many, labels: {app: many}}
+spec:
+  initContainers:
+    - {name: prepare, image: "files:1", args: ["prepared"]}
+  containers:
+    - {name: a, image: "counter:1"}
+    - {name: b, image: "counter:1"}
+"#;
+
+#[test]
+fn the_logs_of_several_containers_are_chosen_prefixed_and_limited() {
+    let cluster = Cluster::start();
+    cluster.push("files");
+    cluster.push("counter");
+    cluster.kubectl_with("apply -f -", MANY).ok();
+    cluster.ready_pods("app=many", 1);
+    for container in ["a", "b"] {
+        eventually("a tick", || {
+            let log = cluster.kubectl(&format!("logs many -c {container}")).ok();
+            if log.starts_with("tick 1\n") { Ok(()) } else { Err(log) }
+        });
+    }
+    let (first, told) = cluster.kubectl("logs many").ok_with_warnings();
+    assert!(first.starts_with("tick 1\n"), "{first}");
+    assert!(told.contains("Defaulted container \"a\" out of: a, b, prepare (init)"), "{told}");
+    assert!(cluster.kubectl("logs many -c prepare").ok().contains("prepared"));
+
+    for whose in ["many", "-l app=many"] {
+        let all = cluster.kubectl(&format!("logs {whose} --all-containers --prefix --tail=-1")).ok();
+        for prefix in ["[pod/many/prepare] ", "[pod/many/a] tick 1\n", "[pod/many/b] tick 1\n"] {
+            assert!(all.contains(prefix), "{prefix} in {all}");
+        }
+    }
+    let refused = cluster.kubectl("logs -l app=many --all-containers -f --max-log-requests=2").refused();
+    assert!(refused.contains("follow 3 log streams, but maximum allowed concurrency is 2"), "{refused}");
+    let mut follower = cluster.kubectl_stream("logs -l app=many --all-containers -f --prefix --max-log-requests=3");
+    follower.until("a tick of one", |line| line.starts_with("[pod/many/a] tick "));
+    follower.until("a tick of the other", |line| line.starts_with("[pod/many/b] tick "));
+
+    let options = "--insecure-skip-tls-verify-backend --pod-running-timeout=5s";
+    let past = cluster.kubectl(&format!("logs many -c a --since-time=2000-01-01T00:00:00Z {options}")).ok();
+    assert!(past.starts_with("tick 1\n"), "{past}");
+    assert_eq!(cluster.kubectl("logs many -c a --since-time=2100-01-01T00:00:00Z").ok(), "");
+    let both = cluster.kubectl("logs many -c a --since-time=2000-01-01T00:00:00Z --since=1h").refused();
+    assert!(both.contains("at most one of"), "{both}");
+    let none = cluster.kubectl("logs many -c nobody").refused();
+    assert!(none.contains("container nobody is not valid for pod many"), "{none}");
+    let ignoring = cluster.kubectl("logs -l app=many -c a --ignore-errors --tail=1").ok();
+    assert!(ignoring.starts_with("tick "), "{ignoring}");
+    let previous = cluster.kubectl("logs many -c a --previous").refused();
+    assert!(previous.contains("previous terminated container \"a\" in pod \"many\" not found"), "{previous}");
+
+    cluster.kubectl("delete pod many --wait=false").ok();
+    follower.to_the_end();
+}
+
+#[test]
+fn who_follows_a_container_that_ends_is_told_of_that_run_alone() {
+    let cluster = Cluster::start();
+    cluster.push("files");
+    cluster.kubectl_with("apply -f -", CRASHER).ok();
+    eventually("a crash loop", || {
+        let row = cluster.kubectl("get pod crasher --no-headers").ok();
+        if row.contains("CrashLoopBackOff") { Ok(()) } else { Err(row) }
+    });
+    let run = cluster.kubectl_stream("logs -f crasher").to_the_end();
+    assert_eq!(run.iter().filter(|line| line.contains("exit")).count(), 1, "{run:?}");
+}
