@@ -4,6 +4,7 @@
 
 mod attacks;
 mod contract;
+mod kept;
 mod missing;
 
 use coracle_tests::{Cluster, eventually};
