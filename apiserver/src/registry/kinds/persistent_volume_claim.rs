@@ -117,6 +117,11 @@ impl Kind for Strategy {
             // The one who binds sets the volume's name.
             allowed.volume_name.clone_from(&before.volume_name);
         }
+        let annotated = old.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
+        if before.storage_class_name.is_none() && !annotated {
+            // A claim that was made before there was a default class is given it later.
+            allowed.storage_class_name = None;
+        }
         if bound {
             allowed.resources.clone_from(&before.resources);
             allowed.volume_attributes_class_name.clone_from(&before.volume_attributes_class_name);
