@@ -19,6 +19,7 @@ use crate::log::{self, Expected};
 use crate::said::{Said, words};
 use crate::server::{BeforeServer, Server};
 use crate::stream::Stream;
+use crate::terminal::Terminal;
 use crate::{paths, wait};
 
 /// A cluster to be: flags and limits.
@@ -228,6 +229,11 @@ impl Cluster {
     /// The same, in an environment with these variables.
     pub fn kubectl_stream_with(&self, line: &str, variables: &[(&str, &str)]) -> Stream {
         Stream::start(self.tool("kubectl", line).envs(variables.iter().copied()))
+    }
+
+    /// Runs the real kubectl in a terminal.
+    pub fn kubectl_terminal(&self, line: &str) -> Terminal {
+        Terminal::start(&mut self.tool("kubectl", line))
     }
 
     /// Runs one of our own verbs.

@@ -22,6 +22,7 @@ pub mod registry;
 pub mod said;
 pub mod server;
 pub mod stream;
+pub mod terminal;
 pub mod wait;
 
 pub use api::Api;

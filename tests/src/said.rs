@@ -58,6 +58,13 @@ impl Said {
         self.out
     }
 
+    /// The exit code of what ended by itself, with both outputs.
+    #[track_caller]
+    pub fn ended(self) -> (i32, String, String) {
+        let code = self.code.unwrap_or_else(|| panic!("{self}"));
+        (code, self.out, self.err)
+    }
+
     /// Standard error of what must have failed with exit code 1.
     #[track_caller]
     pub fn refused(self) -> String {

@@ -30,6 +30,7 @@ mod pull;
 mod refusals;
 mod run;
 mod streams;
+mod terminal;
 mod toolbox;
 mod toolchains;
 mod verbs;

@@ -70,7 +70,8 @@ pub(super) async fn run(runner: &Runner, streams: Streams) -> Result<i32, String
 /// What the command is told of its terminal. WASI has no way to ask for a size: it is the one at the start.
 fn environment(size: Option<Size>) -> Vec<(String, String)> {
     let mut env = vec![("TERM".to_owned(), TERM.to_owned())];
-    if let Some(Size { columns, rows }) = size {
+    // A client that does not know says that it has none.
+    if let Some(Size { columns, rows }) = size.filter(|size| size.columns > 0 && size.rows > 0) {
         env.push(("COLUMNS".to_owned(), columns.to_string()));
         env.push(("LINES".to_owned(), rows.to_string()));
     }
