@@ -156,7 +156,7 @@ fn a_broken_update_stops_at_the_first_pod_and_is_mended_as_documented() {
     });
     cluster.kubectl("rollout undo sts/web").ok();
     // An ordered set waits for the broken pod to come up, which it never does; so somebody deletes it.
-    cluster.kubectl("delete pod web-1").ok();
+    cluster.kubectl("delete pod web-1 --timeout=40s").ok();
     cluster.kubectl("rollout status sts/web --timeout=40s").ok();
     assert_eq!(images(&cluster), "hello:1 hello:1");
 }
