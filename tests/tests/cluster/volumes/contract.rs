@@ -124,7 +124,7 @@ fn each_kind_of_volume_keeps_its_contract() {
         if kind.writable {
             mounts.push(json!({"name": "v", "mountPath": "/part", "subPath": "e"}));
         }
-        cluster.api().create(PODS, &pod(kind.name, &steps(kind), &[kind.volume.clone()], &mounts));
+        cluster.api().create(PODS, &pod(kind.name, &steps(kind), std::slice::from_ref(&kind.volume), &mounts));
     }
     for kind in &kinds {
         let before = if kind.name == "downward" { "blue" } else { "first" };
