@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_wasm::{Input, Launch};
+use coracle_wasm::{Input, Launch, Sandbox, Shape};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +76,18 @@ impl Tool {
             _ => return None,
         })
     }
+}
+
+/// The tool that a command names in a container, and what it is to work in; none if the command is the container's own.
+pub(crate) fn meant(sandbox: &Sandbox, command: &[String]) -> Option<(Tool, Launch)> {
+    let launch = sandbox.launch()?;
+    // What answers HTTP requests has no command that could be meant.
+    let own = match sandbox.shape()? {
+        Shape::Command => launch.args.first().map_or("", String::as_str),
+        Shape::Http => "",
+    };
+    let tool = Tool::named(command.first()?, own)?;
+    Some((tool, launch))
 }
 
 /// The threads that tools may take.

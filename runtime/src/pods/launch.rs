@@ -194,9 +194,14 @@ impl Order {
         self.shared.logs.begin(&self.place(), self.restarts).map_err(cannot)
     }
 
-    fn make_known(&self, id: &str, running: &Running, console: &Arc<Console>) -> live::Guard {
+    /// Whether commands may mean the node's tools.
+    pub(super) fn has_tools(&self) -> bool {
         let annotations = self.pod.metadata.annotations.as_ref();
-        let has_tools = annotations.and_then(|a| a.get(NODE_TOOLS)).is_none_or(|wish| wish != "false");
+        annotations.and_then(|a| a.get(NODE_TOOLS)).is_none_or(|wish| wish != "false")
+    }
+
+    fn make_known(&self, id: &str, running: &Running, console: &Arc<Console>) -> live::Guard {
+        let has_tools = self.has_tools();
         let (id, sandbox, console) = (id.to_owned(), running.sandbox(), Arc::clone(console));
         let Place { namespace, pod, container, .. } = self.place();
         self.shared.lives.begin(&namespace, &pod, &container, Live { id, sandbox, console, has_tools })

@@ -127,15 +127,31 @@ fn a_probe_that_cannot_be_put_counts_neither_way() {
     cluster.push("hello");
     let spec = json!({
         "readinessProbe": {"httpGet": {"port": "none"}, "periodSeconds": 1},
-        "livenessProbe": {"exec": {"command": ["ls"]}, "periodSeconds": 1, "failureThreshold": 1},
+        "livenessProbe": {"exec": {"command": ["check"]}, "periodSeconds": 1, "failureThreshold": 1},
     });
     pod(&cluster, "odd", "hello:1", spec);
     let unknown = |probe: &str, why: &str| format!("{probe} probe errored and resulted in unknown state: {why}");
     says(&cluster, "odd", "Unhealthy", &unknown("Readiness", r#"strconv.Atoi: parsing "none": invalid syntax"#));
-    let why = r#"exec: "ls": the program answers HTTP requests and has no command to run"#;
+    let why = r#"exec: "check": the program answers HTTP requests and has no command to run"#;
     says(&cluster, "odd", "Unhealthy", &unknown("Liveness", why));
     let status = status(&cluster, "odd");
     assert_eq!((&status["ready"], &status["restartCount"]), (&json!(false), &json!(0)), "{status}");
+}
+
+#[test]
+fn a_probe_may_ask_the_nodes_own_tools() {
+    let cluster = Cluster::start();
+    cluster.push("hello");
+    let container = json!({
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "readinessProbe": {"exec": {"command": ["cat", "/tmp/healthy"]}, "periodSeconds": 1},
+    });
+    toolbox::pod_with(&cluster, "asked", "hello:1", container, json!({"volumes": [{"name": "tmp", "emptyDir": {}}]}));
+    let why = "Readiness probe failed: cat: /tmp/healthy: No such file or directory\n";
+    says(&cluster, "asked", "Unhealthy", why);
+    let file = cluster.file("healthy", "");
+    cluster.kubectl(&format!("cp {file} asked:/tmp/healthy")).ok();
+    cluster.ready_pods("app=asked", 1);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use coracle_wasm::{Exec, ExecError, Input, Launch, Outcome, Shape, Tty};
+use coracle_wasm::{Exec, ExecError, Input, Launch, Outcome, Tty};
 
 use super::carry::to_client;
 use super::{Command, Exit, Streams, terminal};
 use crate::console::{Pipe, ROOM_BYTES, pipe};
 use crate::pods::{Live, Shared};
-use crate::tools::Tool;
+use crate::tools::{self, Tool};
 
 /// The exit code of a command that ended because its container did: as if the kernel had killed it.
 const KILLED: i32 = 137;
@@ -68,7 +68,8 @@ impl Runner {
     /// # Errors
     /// Words for the client, if it cannot be run.
     pub(super) async fn run(&self, ends: Ends) -> Result<i32, String> {
-        if let Some((tool, launch)) = self.tool() {
+        let tool = self.live.has_tools.then(|| tools::meant(&self.live.sandbox, &self.args)).flatten();
+        if let Some((tool, launch)) = tool {
             return Ok(self.use_tool(tool, launch, ends).await);
         }
         let Ends { env, stdin, stdout, stderr, tty } = ends;
@@ -79,18 +80,6 @@ impl Runner {
             Ok(outcome) => Ok(outcome.exit_code()),
             Err(error) => Err(self.words(&error)),
         }
-    }
-
-    /// The node's tool that the command names, and what it is to work in.
-    fn tool(&self) -> Option<(Tool, Launch)> {
-        let launch = self.live.sandbox.launch().filter(|_| self.live.has_tools)?;
-        // What answers HTTP requests has no command that could be meant.
-        let own = match self.live.sandbox.shape()? {
-            Shape::Command => launch.args.first().map_or("", String::as_str),
-            Shape::Http => "",
-        };
-        let tool = Tool::named(self.args.first()?, own)?;
-        Some((tool, launch))
     }
 
     async fn use_tool(&self, tool: Tool, mut launch: Launch, ends: Ends) -> i32 {

@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coracle_wasm::{Exec, ExecError, Outcome, Sandbox, Sink, Tty};
+use coracle_wasm::{Exec, ExecError, Launch, Outcome, Sandbox, Sink, Tty};
 use k8s_openapi::api::core::v1::ExecAction;
+use tokio::io::AsyncReadExt;
 
 use super::Answer;
+use crate::console::{PIECE_BYTES, ROOM_BYTES, pipe};
 use crate::pods::launch::Order;
+use crate::tools::{self, Tool};
 
 /// So much of a command's output is kept for the event: as much as the kubelet keeps.
 const OUTPUT_BYTES_MAX: usize = 10 * 1024;
@@ -45,8 +48,11 @@ pub(in crate::pods) enum Came {
 
 /// Runs a command in the container to its end.
 pub(in crate::pods) async fn run(order: &Order, sandbox: &Sandbox, action: &ExecAction) -> Came {
-    let kept = Arc::<Kept>::default();
     let args = action.command.clone().unwrap_or_default();
+    if let Some((tool, launch)) = order.has_tools().then(|| tools::meant(sandbox, &args)).flatten() {
+        return use_tool(order, sandbox, tool, args, &launch).await;
+    }
+    let kept = Arc::<Kept>::default();
     let (stdout, stderr) = (kept.clone(), kept.clone());
     let exec = Exec { args, env: Vec::new(), stdin: None, tty: Tty::No, stdout, stderr };
     match order.shared.wasm.exec(sandbox, exec).await {
@@ -54,6 +60,27 @@ pub(in crate::pods) async fn run(order: &Order, sandbox: &Sandbox, action: &Exec
         Ok(Outcome::Stopped) => Came::Not(ExecError::Ended),
         Ok(outcome) => Came::Ended { code: outcome.exit_code(), output: kept.text() },
         Err(error) => Came::Not(error),
+    }
+}
+
+/// Uses one of the node's tools in the container.
+async fn use_tool(order: &Order, sandbox: &Sandbox, tool: Tool, args: Vec<String>, launch: &Launch) -> Came {
+    let (kept, (output, mut written)) = (Kept::default(), pipe(ROOM_BYTES));
+    let work = async {
+        let outputs = (Arc::clone(&output), Arc::clone(&output));
+        let code = order.shared.workshop.run(tool, args, launch, None, outputs).await;
+        output.close();
+        code
+    };
+    let keep = async {
+        let mut piece = [0; PIECE_BYTES];
+        while let Ok(read @ 1..) = written.read(&mut piece).await {
+            kept.write(piece.get(..read).unwrap_or_default());
+        }
+    };
+    tokio::select! {
+        (code, ()) = async { tokio::join!(work, keep) } => Came::Ended { code, output: kept.text() },
+        _ = sandbox.clone().ended() => Came::Not(ExecError::Ended),
     }
 }
 
