@@ -11,7 +11,7 @@ use coracle_api::meet::{Attachment, BoundPort, ConnectError, ConnectionHandler, 
 use coracle_api::names::Digest;
 use coracle_benches::{Process, Spread, Table};
 use coracle_tests::paths;
-use coracle_wasm::{Config, Launch, Program, Running, Sink, Wasm};
+use coracle_wasm::{Config, Launch, Program, Running, Sink, Stdin, Tty, Wasm};
 use sha2::{Digest as _, Sha256};
 
 /// Seconds measured one by one.
@@ -123,6 +123,8 @@ impl Node {
             env: vec![("BURN".into(), does.into())],
             directories: Vec::new(),
             working_dir: None,
+            stdin: Stdin::none(),
+            tty: Tty::No,
             stdout: Arc::new(Nowhere),
             stderr: Arc::new(Nowhere),
             memory_limit: None,
