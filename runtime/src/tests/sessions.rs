@@ -202,7 +202,7 @@ async fn control_c_at_a_containers_own_terminal_ends_its_program() {
     assert_eq!(exit, Exit::Success);
     let end = ended(&rig, "p").await;
     assert_eq!((&end["exitCode"], &end["reason"]), (&json!(130), &json!("Error")));
-    assert_eq!(rig.log("p", "").await.1, "moin\r\nmoin\r\n^C\n");
+    assert_eq!(rig.log("p", "").await.1, "moin\r\nmoin\r\n^C");
     rig.stop().await;
 }
 

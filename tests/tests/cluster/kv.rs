@@ -2,17 +2,20 @@
 
 mod torture;
 
-use coracle_tests::{Cluster, eventually, http};
-use serde_json::json;
+use std::net::SocketAddr;
 
-#[test]
-fn a_store_answers_in_http_and_refuses_what_it_cannot_keep() {
-    let cluster = Cluster::start();
+use coracle_tests::server::BeforeServer;
+use coracle_tests::{Cluster, eventually, http};
+use serde_json::{Value, json};
+
+/// The address of a store of one pod, `kv-7`, that keeps its keys in this volume.
+fn store(cluster: &Cluster, mut volume: Value) -> SocketAddr {
     cluster.push("kv");
+    volume["name"] = "data".into();
     let container = json!({"name": "kv", "image": "kv:1", "env": [{"name": "PORT", "value": "8080"}],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
     let pod = json!({"metadata": {"name": "kv-7", "labels": {"app": "kv"}},
-        "spec": {"containers": [container], "volumes": [{"name": "data", "emptyDir": {}}]}});
+        "spec": {"containers": [container], "volumes": [volume]}});
     cluster.api().create("/api/v1/namespaces/default/pods", &pod);
     let ports = json!([{"port": 8080, "nodePort": 30090}]);
     let service = json!({"metadata": {"name": "kv"},
@@ -21,7 +24,13 @@ fn a_store_answers_in_http_and_refuses_what_it_cannot_keep() {
     cluster.ready_pods("app=kv", 1);
     let at = cluster.node_port(30090);
     eventually("an answer", || http::get(at, "/healthz"));
+    at
+}
 
+#[test]
+fn a_store_answers_in_http_and_refuses_what_it_cannot_keep() {
+    let cluster = Cluster::start();
+    let at = store(&cluster, json!({"emptyDir": {}}));
     let send = |method: &str, path: &str, text: &str| http::send(at, method, path, text).unwrap();
     assert_eq!(send("PUT", "/keys/boat", "coracle").0, 204);
     assert_eq!(send("PUT", "/keys/boat.2", "").0, 204);
@@ -54,4 +63,33 @@ fn a_store_answers_in_http_and_refuses_what_it_cannot_keep() {
     }
     assert_eq!(send("GET", "/keys?prefix=w3-", "").1.lines().count(), 20);
     assert!(cluster.coracle("logs kv-7").ok().contains("kv-7: 0 keys from 0 commits, 0 torn bytes dropped"));
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_loses_none_that_was_acknowledged() {
+    let mut cluster = Cluster::builder().before_server(BeforeServer::with_files_of_at_most(16 << 20)).start();
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claim = json!({"metadata": {"name": "kept"}, "spec": spec});
+    cluster.api().create("/api/v1/namespaces/default/persistentvolumeclaims", &claim);
+    let at = store(&cluster, json!({"persistentVolumeClaim": {"claimName": "kept"}}));
+    let value = "x".repeat(1 << 20);
+    let put = |key: &str| http::send(at, "PUT", &format!("/keys/{key}"), &value).unwrap();
+    let kept = (0..32).take_while(|number| put(&format!("n{number}")).0 == 204).count();
+    assert!((8..16).contains(&kept), "{kept} of 1 MiB each fit into 16 MiB");
+    let (status, words) = put("more");
+    assert_eq!((status, words.contains("the disk took none of it")), (507, true), "{words}");
+    let all_there = |at| {
+        (0..kept).try_for_each(|number| match http::get(at, &format!("/keys/n{number}"))? {
+            (200, found) if found == value => Ok(()),
+            (status, _) => Err(format!("n{number}: {status}")),
+        })
+    };
+    all_there(at).unwrap();
+    cluster.server().make_room();
+    assert_eq!(put("after").0, 204);
+    cluster.kill_hard();
+    cluster.restart();
+    let at = cluster.node_port(30090);
+    eventually("all that was acknowledged", || all_there(at));
+    assert_eq!(http::get(at, "/keys/after").unwrap().1.len(), value.len());
 }

@@ -24,6 +24,8 @@ fn a_deployment_is_scaled_updated_and_rolled_back() {
     let cluster = with_hello(1);
     assert_eq!(cluster.kubectl("scale deploy hello --replicas=10").ok(), "deployment.apps/hello scaled\n");
     cluster.ready_pods("app=hello", 10);
+    // Its status follows its pods.
+    cluster.kubectl("wait --for=jsonpath={.status.availableReplicas}=10 deploy/hello --timeout=30s").ok();
 
     assert_eq!(cluster.kubectl("set image deploy/hello hello=hello:2").ok(), "deployment.apps/hello image updated\n");
     // A quarter may be missing at a time, so 8 of 10 are there throughout.

@@ -1,6 +1,10 @@
 //! `kubectl attach`, `run -i` and `debug -it`: a container's own streams.
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::AttachParams;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{cluster, exit_code, pod, waiting_pod};
 
@@ -44,6 +48,27 @@ fn an_input_that_is_piped_ends_the_programs_own() {
     let cluster = cluster();
     let said = cluster.kubectl_with("run -i --rm --restart=Never talk --image=talker:1", "a\nb\n").ended();
     assert_eq!(said.0, 5, "{said:?}");
+}
+
+#[test]
+fn kube_rs_talks_to_a_container_until_its_input_ends() {
+    let cluster = cluster();
+    pod(&cluster, json!({"stdin": true, "stdinOnce": true}), json!([]));
+    let api = cluster.api();
+    api.wait_for(async {
+        let pods: Api<Pod> = Api::namespaced(api.client(), "default");
+        let streams = AttachParams::default().stdin(true).stdout(true).stderr(false);
+        let mut attached = pods.attach("p", &streams).await.unwrap();
+        let (mut stdin, mut stdout) = (attached.stdin().unwrap(), attached.stdout().unwrap());
+        stdin.write_all(b"moin\n").await.unwrap();
+        let mut back = [0; 5];
+        stdout.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"moin\n");
+        stdin.shutdown().await.unwrap();
+        drop(stdin);
+        attached.join().await.unwrap();
+    });
+    assert_eq!(exit_code(&cluster, "p"), 5);
 }
 
 #[test]
