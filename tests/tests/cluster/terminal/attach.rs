@@ -64,8 +64,11 @@ fn kube_rs_talks_to_a_container_until_its_input_ends() {
         let mut back = [0; 5];
         stdout.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, b"moin\n");
+        let status = attached.take_status().unwrap();
         stdin.shutdown().await.unwrap();
         drop(stdin);
+        let status = status.await.unwrap();
+        assert_eq!(status.status.as_deref(), Some("Success"), "{status:?}");
         attached.join().await.unwrap();
     });
     assert_eq!(exit_code(&cluster, "p"), 5);
