@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use coracle_tests::cluster::name;
 use coracle_tests::{Cluster, dns, eventually};
+use http::Method;
 use serde_json::Value;
 
 const SET: &str = "/apis/apps/v1/namespaces/default/statefulsets/web";
@@ -64,6 +65,20 @@ fn lacks_its_image(cluster: &Cluster, pod: &str) {
     });
 }
 
+/// Deletes a pod, and waits until it is gone or another has its name. kubectl itself waits by name: where the next pod
+/// is there within milliseconds it may see that one alone, and wait for its end.
+#[track_caller]
+fn delete_pod(cluster: &Cluster, name: &str) {
+    let uid = |pod: &Value| pod["metadata"]["uid"].as_str().map(str::to_owned);
+    let path = format!("/api/v1/namespaces/default/pods/{name}");
+    let before = uid(&cluster.get(&path));
+    cluster.kubectl(&format!("delete pod {name} --wait=false")).ok();
+    eventually("the end of the pod", || match cluster.api().call(&Method::GET, &path, &Value::Null) {
+        (200, pod) if uid(&pod) == before => Err(pod["status"].to_string()),
+        (_, _) => Ok(()),
+    });
+}
+
 #[test]
 fn a_statefulset_is_scaled_updated_rolled_back_and_restarted() {
     let cluster = with_web(3, "");
@@ -119,7 +134,7 @@ fn an_update_is_tried_on_some_pods_and_then_on_all() {
     let said = cluster.kubectl("rollout status sts/web --timeout=40s").ok();
     assert!(said.contains("partitioned roll out complete: 1 new pods have been updated"), "{said}");
     assert_eq!(images(&cluster), "hello:1 hello:1 hello:2");
-    cluster.kubectl("delete pod web-0").ok();
+    delete_pod(&cluster, "web-0");
     cluster.ready_pods("app=web", 3);
     assert_eq!(images(&cluster), "hello:1 hello:1 hello:2", "below the partition pods come back as they were");
     cluster.kubectl(r#"patch sts web -p '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}'"#).ok();
@@ -137,7 +152,7 @@ fn an_update_is_tried_on_some_pods_and_then_on_all() {
         if seen { Ok(()) } else { Err(set["status"].to_string()) }
     });
     assert_eq!(images(&cluster), "hello:2 hello:2 hello:2");
-    cluster.kubectl("delete pod web-1").ok();
+    delete_pod(&cluster, "web-1");
     cluster.ready_pods("app=web", 3);
     assert_eq!(images(&cluster), "hello:2 hello:1 hello:2");
     let refused = cluster.kubectl("rollout status sts/web").refused();
@@ -156,7 +171,7 @@ fn a_broken_update_stops_at_the_first_pod_and_is_mended_as_documented() {
     });
     cluster.kubectl("rollout undo sts/web").ok();
     // An ordered set waits for the broken pod to come up, which it never does; so somebody deletes it.
-    cluster.kubectl("delete pod web-1 --timeout=40s").ok();
+    delete_pod(&cluster, "web-1");
     cluster.kubectl("rollout status sts/web --timeout=40s").ok();
     assert_eq!(images(&cluster), "hello:1 hello:1");
 }
@@ -179,7 +194,7 @@ fn orphans_are_adopted_and_run_on() {
     cluster.kubectl("label pod web-2 app=other --overwrite").ok();
     let said = cluster.event("web", "FailedCreate");
     assert!(said.contains("pods \"web-2\" already exists"), "{said}");
-    cluster.kubectl("delete pod web-2").ok();
+    delete_pod(&cluster, "web-2");
     cluster.ready_pods("app=web", 3);
     cluster.kubectl("delete sts web").ok();
     cluster.ready_pods("app=web", 0);
@@ -214,7 +229,7 @@ fn each_pod_has_a_name_in_dns_and_keeps_it() {
     };
     let before = [address("web-0"), address("web-1")];
     assert_ne!(before[0], before[1]);
-    cluster.kubectl("delete pod web-1").ok();
+    delete_pod(&cluster, "web-1");
     cluster.ready_pods("app=web", 2);
     address("web-1");
     let all = dns::ask(server, "web.default.svc.cluster.local").unwrap();
