@@ -72,7 +72,13 @@ fn what_cannot_run_is_told_at_once_and_nothing_of_others_is_touched() {
     assert!(refused.contains("deployment.apps/web is there already, and was not made by `coracle run`"), "{refused}");
 
     let crasher = sample("files");
-    let refused = cluster.coracle(&format!("run {crasher} crasher -- exit 3")).refused();
+    // It is ready for as long as it runs: who looks in that moment looks again.
+    let refused = eventually("what becomes of it", || {
+        match cluster.coracle(&format!("run {crasher} crasher -- exit 3")).ended() {
+            (1, _, said) => Ok(said),
+            other => Err(format!("{other:?}")),
+        }
+    });
     assert!(refused.contains("exit code 3") && refused.contains("--previous"), "{refused}");
 
     let mut alone = Command::new(paths::coracle());
