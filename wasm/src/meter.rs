@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tokio::task::block_in_place;
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use super::host::Host;
-use super::turns::{Claim, Share, Wants, step_aside};
+use super::turns::{Claim, Share, Wants};
 
 /// How much unused quota a container may save up: what it may exceed its limit by in any one second, in parts of one.
 const BURST: Duration = Duration::from_millis(50);
@@ -152,15 +153,15 @@ pub(super) struct Metered<T> {
     pause: Option<Pin<Box<Sleep>>>,
     claim: Claim,
     wants: Wants,
-    /// Its last turn was in a long call, from which no epoch calls it back.
-    was_overdue: bool,
+    /// Its last turn was a long one: the next is taken where it keeps nobody's connections waiting.
+    was_long: bool,
 }
 
 impl<T> Metered<T> {
     /// Meters `guest` on the account `cpu`.
     pub(super) fn new(guest: impl Future<Output = T> + Send + 'static, cpu: Arc<Cpu>, host: Arc<Host>) -> Self {
         let (guest, claim, wants) = (Box::pin(guest), Claim::default(), Wants::Rested);
-        Self { guest, cpu, host, pause: None, claim, wants, was_overdue: false }
+        Self { guest, cpu, host, pause: None, claim, wants, was_long: false }
     }
 
     /// Waits until the next turn is paid for.
@@ -192,16 +193,17 @@ impl<T> Future for Metered<T> {
         let _turn = host.ticker().turn();
         let began = Instant::now();
         slot.run(&this.cpu.share, began, this.cpu.leave(began));
-        if this.was_overdue {
-            step_aside();
-        }
         // Epochs end a turn. Tokio's own count of what a task may do at once would show a guest with hundreds of ready
         // sockets the same first ones again and again.
-        let poll = pin!(unconstrained(this.guest.as_mut())).poll(context);
+        let mut guest = pin!(unconstrained(this.guest.as_mut()));
+        let poll = match this.was_long {
+            true => block_in_place(|| guest.as_mut().poll(context)),
+            false => guest.as_mut().poll(context),
+        };
         let ended = Instant::now();
         let nanos = cpu_of_turn(ended - began);
         this.cpu.charge(ended, nanos);
-        this.was_overdue = slot.is_overdue();
+        this.was_long = ended - began >= LONG_TURN;
         this.wants = slot.pay(&this.cpu.share, nanos);
         poll
     }

@@ -8,8 +8,8 @@
 //! Invariant: while somebody waits, no slot is free. A turn that does not end when it should, because its guest is in
 //! a long call of the host or of the machine, lends its slot to the next until it ends.
 //!
-//! There are as many threads as slots. A guest that computes for longer than a request takes steps aside: another
-//! thread takes over what else was to be done on its own (connections, timers, other guests). More threads from the
+//! There are as many threads as slots. A guest whose last turn was longer than a request takes its next one aside:
+//! another thread takes over what else was to be done on its own (connections, timers, other guests). More threads from the
 //! start would be woken for each request, and cost a quarter of all requests where there is one core.
 
 mod line;
@@ -98,19 +98,12 @@ struct Terms {
     share: Arc<Share>,
     /// It was told to yield, and wants more.
     cut: bool,
-    /// Its thread's other work has gone to another.
-    aside: bool,
 }
 
 thread_local! {
     static TERMS: RefCell<Option<Terms>> = const { RefCell::new(None) };
     /// Where the turn on this thread, or the last, is among the looks.
     static PLACE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// What else was to be done on this thread is done on another from now on, until the turn ends.
-pub(super) fn step_aside() {
-    tokio::task::block_in_place(|| ());
 }
 
 impl Turns {
@@ -207,8 +200,8 @@ impl Turns {
             let tick = self.ticks.load(Relaxed);
             look.fetch_update(SeqCst, SeqCst, |seen| (seen != LENT).then_some(tick)).is_err()
         });
-        let (cut, steps_aside) = TERMS.with_borrow_mut(|terms| {
-            let Some(terms) = terms else { return (true, false) };
+        TERMS.with_borrow_mut(|terms| {
+            let Some(terms) = terms else { return true };
             let now = Instant::now();
             let ran = now.saturating_duration_since(terms.began);
             let is_cut = || {
@@ -216,14 +209,8 @@ impl Turns {
                 ran >= TURN_MIN && self.urgent.load(Relaxed) < position
             };
             terms.cut = lent || now >= terms.ends || is_cut();
-            let steps_aside = !terms.cut && !terms.aside && ran >= TURN_MIN;
-            terms.aside |= steps_aside;
-            (terms.cut, steps_aside)
-        });
-        if steps_aside {
-            step_aside();
-        }
-        cut
+            terms.cut
+        })
     }
 
     fn begin(&self, start: u64) -> Slot<'_> {
@@ -301,7 +288,7 @@ impl Slot<'_> {
     /// The guest begins now and ends with its slice, or earlier if it has leave for less.
     pub(super) fn run(&self, share: &Arc<Share>, began: Instant, leave: Option<Duration>) {
         let ends = began + leave.map_or(SLICE, |leave| leave.min(SLICE));
-        TERMS.set(Some(Terms { began, ends, start: self.start, share: share.clone(), cut: false, aside: false }));
+        TERMS.set(Some(Terms { began, ends, start: self.start, share: share.clone(), cut: false }));
     }
 
     /// The guest has run for so many nanoseconds: its container pays. Says why it would want another turn.
@@ -312,16 +299,6 @@ impl Slot<'_> {
         } else {
             Wants::Rested
         }
-    }
-}
-
-impl Slot<'_> {
-    /// Whether the guest has not looked for so long that it was, or would have been, held to be stuck.
-    pub(super) fn is_overdue(&self) -> bool {
-        let tick = self.turns.ticks.load(Relaxed);
-        self.look
-            .map(|look| look.load(Relaxed))
-            .is_some_and(|look| look == LENT || tick.saturating_sub(look) > OVERDUE_TICKS)
     }
 }
 
