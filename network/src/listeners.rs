@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use coracle_api::meet::Protocol;
 use coracle_api::names::NamespacedName;
 use tokio::runtime::Handle;
 
@@ -15,7 +16,7 @@ use crate::accept::{BACKLOG, Door};
 use crate::bind::{Mode, bind_at};
 use crate::delivery::Delivery;
 use crate::relay::Relay;
-use crate::routes::{Front, Protocol};
+use crate::routes::Front;
 use crate::table::Table;
 
 /// How many cluster addresses are bound for people outside the cluster: each takes a file.

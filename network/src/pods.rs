@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use coracle_api::meet::{
-    Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, PodNetwork, PodSlot, Reached,
+    Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, PodNetwork, PodSlot, Protocol, Reached,
 };
 use coracle_api::names::Uid;
 use tokio::net::{TcpSocket, TcpStream};
@@ -122,8 +122,12 @@ impl Attachment for Pod {
         self.claim(port, |socket, _| Ok((Hold::Reserved { _socket: socket }, None)))
     }
 
-    fn reach(&self, to: Address) -> Result<Reached, ConnectError> {
-        self.node.table.reach(self.ip, to)
+    fn reach(&self, protocol: Protocol, to: Address) -> Result<Reached, ConnectError> {
+        self.node.table.reach(self.ip, protocol, to)
+    }
+
+    fn admits(&self, _: Protocol, _: u16, _: SocketAddr) -> bool {
+        true
     }
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {

@@ -7,18 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::{IpAddr, SocketAddr};
 
-use coracle_api::meet::Address;
+use coracle_api::meet::{Address, Protocol};
 use coracle_api::names::NamespacedName;
 use coracle_api::wellknown::LABEL_SERVICE_NAME;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-
-/// A transport protocol that Services are given for; SCTP has no host calls in WASI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Protocol {
-    Tcp,
-    Udp,
-}
 
 /// Where clients find a port of a Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

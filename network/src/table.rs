@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use coracle_api::meet::{Address, ConnectError, ConnectionHandler, Reached};
+use coracle_api::meet::{Address, ConnectError, ConnectionHandler, Protocol, Reached};
 
 use crate::cidr::Cidr;
-use crate::routes::{Front, Protocol, Route, Routes};
+use crate::routes::{Front, Route, Routes};
 
 /// Into how many parts the pod ports are split: a change copies one part, so that ten thousand pods
 /// cost some forty entries each instead of ten thousand.
@@ -138,13 +138,12 @@ impl Table {
     }
 
     /// Where a connect of the pod at `from` to `to` really goes.
-    pub(crate) fn reach(&self, from: IpAddr, to: Address) -> Result<Reached, ConnectError> {
+    pub(crate) fn reach(&self, from: IpAddr, protocol: Protocol, to: Address) -> Result<Reached, ConnectError> {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         if self.ranges.mean_this_pod(to.ip()) {
             return self.real(SocketAddr::new(from, to.port()));
         }
-        let routed = [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|p| self.turned(Front::ClusterIp(p, to)));
-        match routed {
+        match self.turned(Front::ClusterIp(protocol, to)) {
             Some(turned) => turned.endpoints(from).find_map(|e| self.real(e).ok()).ok_or(ConnectError::Refused),
             None => self.real(to),
         }
@@ -243,7 +242,7 @@ mod tests {
     }
 
     fn check(to: &str, expected: Result<&str, ConnectError>) {
-        let got = table().reach("127.42.0.2".parse().unwrap(), address(to)).map(|reached| reached.real);
+        let got = table().reach("127.42.0.2".parse().unwrap(), Protocol::Tcp, address(to)).map(|reached| reached.real);
         assert_eq!(got, expected.map(address), "{to}");
     }
 
@@ -269,7 +268,8 @@ mod tests {
     fn endpoints_take_turns_and_one_without_a_listener_is_passed_over() {
         let table = table();
         let from = "127.42.0.9".parse().unwrap();
-        let turns: Vec<_> = (0..4).map(|_| table.reach(from, address("127.43.0.2:80")).unwrap().real).collect();
+        let turns: Vec<_> =
+            (0..4).map(|_| table.reach(from, Protocol::Tcp, address("127.43.0.2:80")).unwrap().real).collect();
         let (a, b) = (address("127.0.0.1:40000"), address("127.42.0.3:80"));
         assert_eq!(turns, [a, b, a, a]);
     }

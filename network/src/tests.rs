@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use coracle_api::meet::{Attachment, Connection, ConnectionHandler, PodSlot};
+use coracle_api::meet::{Attachment, Connection, ConnectionHandler, PodSlot, Protocol};
 use coracle_api::names::{NamespacedName, Uid};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -160,7 +160,7 @@ async fn a_service_without_endpoints_resets() {
     let error = client.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     let pod = running.pod("a").await;
-    assert_eq!(pod.connect(address("127.43.213.1:8000")), Err(coracle_api::meet::ConnectError::Refused));
+    assert_eq!(pod.connect(Protocol::Tcp, address("127.43.213.1:8000")), Err(coracle_api::meet::ConnectError::Refused));
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_pod_reaches_what_is_outside_by_a_service() {
     let (_client, accepted) = tokio::join!(connected(address("127.43.214.1:8000")), outside.accept());
     accepted.unwrap();
     let pod = running.pod("a").await;
-    assert_eq!(pod.connect(address("127.43.214.1:8000")), Ok(at));
+    assert_eq!(pod.connect(Protocol::Tcp, address("127.43.214.1:8000")), Ok(at));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::meet::{ConnectError, Reached};
+use coracle_api::meet::{ConnectError, Protocol, Reached};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use tokio::time::timeout;
@@ -131,7 +131,7 @@ fn target(uri: &Uri) -> Result<(String, u16), Error> {
 async fn find(pod: &Pod, host: &str, port: u16, secure: bool) -> Result<Way, Error> {
     let mut failure = Error::DnsError { rcode: Some("NXDOMAIN".into()), info_code: None };
     for ip in pod.look_up(host).await {
-        failure = match pod.attachment().reach(SocketAddr::new(ip, port)) {
+        failure = match pod.attachment().reach(Protocol::Tcp, SocketAddr::new(ip, port)) {
             Ok(Reached { real, handler }) => {
                 if let Some(front) = handler.filter(|_| !secure).and_then(near::front) {
                     return Ok(Way::Near(front));

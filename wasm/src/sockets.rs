@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use coracle_api::meet::{BoundPort, ConnectError};
+use coracle_api::meet::{BoundPort, ConnectError, Protocol};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
@@ -125,8 +125,8 @@ impl PodSockets<'_> {
     }
 
     /// Where a guest's connect really goes, by the network's choice and under its policy.
-    fn connect_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
-        let real = self.sockets.pod.attachment().connect(wanted).map_err(connect_error)?;
+    fn connect_target(&mut self, number: u32, protocol: Protocol, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+        let real = self.sockets.pod.attachment().connect(protocol, wanted).map_err(connect_error)?;
         if real != wanted {
             self.remember(number, real, wanted);
         }

@@ -14,6 +14,15 @@ use crate::names::{NamespacedName, Uid};
 /// An address in the cluster's own address space: what guests, endpoints and Services name.
 pub type Address = SocketAddr;
 
+/// A transport protocol that guests have sockets for; SCTP has no host calls in WASI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Streams.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// Which pod wants an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodSlot {
@@ -93,15 +102,19 @@ pub trait Attachment: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ConnectError`], which the guest sees as the matching socket error.
-    fn connect(&self, to: Address) -> Result<SocketAddr, ConnectError> {
-        self.reach(to).map(|reached| reached.real)
+    fn connect(&self, protocol: Protocol, to: Address) -> Result<SocketAddr, ConnectError> {
+        self.reach(protocol, to).map(|reached| reached.real)
     }
 
     /// The same, with who takes the connections there.
     ///
     /// # Errors
     /// As `connect`.
-    fn reach(&self, to: Address) -> Result<Reached, ConnectError>;
+    fn reach(&self, protocol: Protocol, to: Address) -> Result<Reached, ConnectError>;
+
+    /// Whether this pod may be spoken to at its `port` by `peer`, as [`Attachment::shown`] names it: asked before a
+    /// guest is given a connection that it accepted, or a datagram.
+    fn admits(&self, protocol: Protocol, port: u16, peer: SocketAddr) -> bool;
 
     /// The cluster address behind the address of a real socket, if it is one of ours: what the guest is shown as peer.
     fn shown(&self, real: SocketAddr) -> SocketAddr;

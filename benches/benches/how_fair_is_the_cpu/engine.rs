@@ -7,7 +7,7 @@ use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use coracle_api::meet::{Attachment, BoundPort, ConnectError, ConnectionHandler, Reached, Resolver};
+use coracle_api::meet::{Attachment, BoundPort, ConnectError, ConnectionHandler, Protocol, Reached, Resolver};
 use coracle_api::names::Digest;
 use coracle_benches::{Process, Spread, Table};
 use coracle_tests::paths;
@@ -168,8 +168,12 @@ impl Attachment for Nowhere {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn reach(&self, _: SocketAddr) -> Result<Reached, ConnectError> {
+    fn reach(&self, _: Protocol, _: SocketAddr) -> Result<Reached, ConnectError> {
         Err(ConnectError::Refused)
+    }
+
+    fn admits(&self, _: Protocol, _: u16, _: SocketAddr) -> bool {
+        true
     }
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {

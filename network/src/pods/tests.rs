@@ -37,9 +37,9 @@ async fn served(mode: Mode, cidr: &str, real: impl FnOnce(IpAddr, SocketAddr)) {
     real(pod.ip(), port.real());
 
     let other = pods.attach(slot("b")).await.unwrap();
-    let to = other.connect(SocketAddr::new(pod.ip(), 8080)).unwrap();
+    let to = other.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 8080)).unwrap();
     assert_eq!(to, port.real());
-    assert_eq!(pod.connect("127.0.0.1:8080".parse().unwrap()), Ok(port.real()));
+    assert_eq!(pod.connect(Protocol::Tcp, "127.0.0.1:8080".parse().unwrap()), Ok(port.real()));
     assert_eq!(other.shown(to), SocketAddr::new(pod.ip(), 8080));
 
     let client = tokio::task::spawn_blocking(move || {
@@ -75,7 +75,7 @@ async fn a_guest_binds_its_reserved_port_and_is_found() {
     let pod = pods.attach(slot("a")).await.unwrap();
     let port = pod.listen(7).unwrap();
     let listener = bind_at(port.real()).unwrap().listen(1).unwrap();
-    let to = pod.connect(SocketAddr::new(pod.ip(), 7)).unwrap();
+    let to = pod.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 7)).unwrap();
     let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(to), listener.accept());
     assert_eq!(client.unwrap().local_addr().unwrap(), accepted.unwrap().1);
     assert_eq!(pod.shown(port.real()), SocketAddr::new(pod.ip(), 7));
@@ -101,7 +101,7 @@ async fn a_port_is_taken_until_it_is_dropped_and_then_free_at_once() {
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert_eq!(error.to_string(), "port 8080 of pod default/a is already in use by another of its containers");
     drop(port);
-    assert_eq!(pod.connect(SocketAddr::new(pod.ip(), 8080)), Err(ConnectError::Refused));
+    assert_eq!(pod.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 8080)), Err(ConnectError::Refused));
     for _ in 0..20 {
         let again = pod.serve(8080, handler()).await.unwrap();
         assert_eq!(again.real(), SocketAddr::new(pod.ip(), 8080), "bound for real again, not mapped");
@@ -124,7 +124,11 @@ async fn the_same_pod_keeps_its_address_and_gives_it_back_in_the_end() {
     assert_eq!(next.ip(), ip);
     let theirs = next.listen(80).unwrap();
     drop(port);
-    assert_eq!(next.connect(SocketAddr::new(ip, 80)), Ok(theirs.real()), "an old port closes nothing of the new pod");
+    assert_eq!(
+        next.connect(Protocol::Tcp, SocketAddr::new(ip, 80)),
+        Ok(theirs.real()),
+        "an old port closes nothing of the new pod"
+    );
 }
 
 /// A handler that holds a port of its own pod, as a server that also reserves one for its guest may.
@@ -143,7 +147,7 @@ async fn a_port_that_ends_may_end_another_with_it() {
     let inner = pod.listen(81).unwrap();
     let outer = pod.serve(80, Arc::new(Holder(Mutex::new(Some(inner))))).await.unwrap();
     drop(outer);
-    while pod.connect(SocketAddr::new(pod.ip(), 81)).is_ok() {
+    while pod.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 81)).is_ok() {
         tokio::task::yield_now().await;
     }
 }

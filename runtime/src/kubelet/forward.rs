@@ -10,7 +10,7 @@ mod pairs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use coracle_api::meet::{Attachment, ConnectError};
+use coracle_api::meet::{Attachment, ConnectError, Protocol};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
 use tokio::net::TcpStream;
@@ -156,7 +156,7 @@ impl Target {
     async fn connect(&self, port: u16) -> Result<TcpStream, String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let refused = || format!("dial tcp4 {address}: connect: connection refused");
-        let real = self.attachment.connect(address).map_err(|error| match error {
+        let real = self.attachment.connect(Protocol::Tcp, address).map_err(|error| match error {
             ConnectError::Refused => refused(),
             ConnectError::Denied => format!("dial tcp4 {address}: {error}"),
         })?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use coracle_api::meet::{
-    Address, Attachment, BoundPort, ConnectError, ConnectionHandler, PodNetwork, PodSlot, Reached, Resolver,
+    Address, Attachment, BoundPort, ConnectError, ConnectionHandler, PodNetwork, PodSlot, Protocol, Reached, Resolver,
 };
 
 /// Gives every pod the same address.
@@ -33,8 +33,12 @@ impl Attachment for NoNetwork {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
-    fn reach(&self, _: Address) -> Result<Reached, ConnectError> {
+    fn reach(&self, _: Protocol, _: Address) -> Result<Reached, ConnectError> {
         Err(ConnectError::Refused)
+    }
+
+    fn admits(&self, _: Protocol, _: u16, _: SocketAddr) -> bool {
+        true
     }
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use coracle_api::meet::Protocol;
 use wasmtime::component::{Access, Accessor, FutureReader, Linker, Resource, StreamReader};
 use wasmtime::{AsContextMut, Result};
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode as ErrorCode02;
@@ -42,8 +43,13 @@ impl PodSockets<'_> {
         Ok(self.bind_target(number, wanted.into()).map_err(refusal)?.into())
     }
 
-    fn connect03(&mut self, number: u32, wanted: types::IpSocketAddress) -> SocketResult<types::IpSocketAddress> {
-        Ok(self.connect_target(number, wanted.into()).map_err(refusal)?.into())
+    fn connect03(
+        &mut self,
+        number: u32,
+        protocol: Protocol,
+        wanted: types::IpSocketAddress,
+    ) -> SocketResult<types::IpSocketAddress> {
+        Ok(self.connect_target(number, protocol, wanted.into()).map_err(refusal)?.into())
     }
 
     fn shown03(&self, number: u32, real: types::IpSocketAddress) -> types::IpSocketAddress {
@@ -64,7 +70,7 @@ impl types::Host for PodSockets<'_> {
 
 impl types::HostTcpSocketWithStore<State> for PodSocketsData {
     async fn connect(store: &Accessor<State, Self>, socket: Tcp, remote: types::IpSocketAddress) -> SocketResult<()> {
-        let real = store.with(|mut access| access.get().connect03(socket.rep(), remote))?;
+        let real = store.with(|mut access| access.get().connect03(socket.rep(), Protocol::Tcp, remote))?;
         let theirs = store.with_getter::<WasiSockets>(|state| state.sockets());
         let number = socket.rep();
         <WasiSockets as types::HostTcpSocketWithStore<State>>::connect(&theirs, socket, real).await?;
@@ -195,7 +201,7 @@ impl types::HostUdpSocket for PodSockets<'_> {
     }
 
     async fn connect(&mut self, socket: Udp, remote: types::IpSocketAddress) -> SocketResult<()> {
-        let real = self.connect03(socket.rep(), remote)?;
+        let real = self.connect03(socket.rep(), Protocol::Udp, remote)?;
         types::HostUdpSocket::connect(&mut self.inner, socket, real).await
     }
 

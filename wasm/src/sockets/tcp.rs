@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use coracle_api::meet::Protocol;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Network};
@@ -97,7 +98,7 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
     }
 
     fn start_connect(&mut self, socket: Tcp, network: Resource<Network>, remote: IpSocketAddress) -> SocketResult<()> {
-        let real = self.connect_target(socket.rep(), remote.into())?;
+        let real = self.connect_target(socket.rep(), Protocol::Tcp, remote.into())?;
         self.match_family(&socket, real)?;
         self.bind_source(&socket, &network, real);
         tcp::HostTcpSocket::start_connect(&mut self.inner, socket, network, real.into())

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use coracle_api::meet::Protocol;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Network};
@@ -48,7 +49,7 @@ impl udp::HostUdpSocket for PodSockets<'_> {
     async fn stream(&mut self, socket: Udp, remote: Option<IpSocketAddress>) -> SocketResult<(Incoming, Outgoing)> {
         let number = socket.rep();
         let real = match remote {
-            Some(remote) => Some(self.connect_target(number, remote.into())?.into()),
+            Some(remote) => Some(self.connect_target(number, Protocol::Udp, remote.into())?.into()),
             None => None,
         };
         let (incoming, outgoing) = udp::HostUdpSocket::stream(&mut self.inner, socket, real).await?;
@@ -160,7 +161,7 @@ impl PodSockets<'_> {
             peers.and_then(|peers| peers.iter().find(|(_, known_as)| **known_as == wanted).map(|(real, _)| *real));
         match chosen {
             Some(real) => Ok(real),
-            None => self.connect_target(number, wanted),
+            None => self.connect_target(number, Protocol::Udp, wanted),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
-use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, Reached};
+use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, Protocol, Reached};
 
 pub(super) const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
 pub(super) const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 80);
@@ -96,7 +96,7 @@ impl Attachment for Loopback {
         Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: None }))
     }
 
-    fn reach(&self, to: SocketAddr) -> Result<Reached, ConnectError> {
+    fn reach(&self, _: Protocol, to: SocketAddr) -> Result<Reached, ConnectError> {
         let real = match to {
             FORBIDDEN => return Err(ConnectError::Denied),
             SERVICE => self.endpoint.lock().unwrap().ok_or(ConnectError::Refused),
@@ -107,6 +107,10 @@ impl Attachment for Loopback {
         let handlers = self.handlers.lock().unwrap();
         let handler = port.and_then(|port| handlers.get(&port).and_then(Weak::upgrade));
         Ok(Reached { real, handler: handler.filter(|_| self.is_near.load(SeqCst)) })
+    }
+
+    fn admits(&self, _: Protocol, _: u16, _: SocketAddr) -> bool {
+        true
     }
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {

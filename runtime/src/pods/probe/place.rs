@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use coracle_api::meet::{ConnectError, Protocol};
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
@@ -61,9 +62,9 @@ pub(super) async fn connect(order: &Order, host: &str, port: u16) -> Result<TcpS
         }
     };
     let refused = || Refusal::NobodyListens(format!("dial tcp {authority}: connect: connection refused"));
-    let real = order.attachment.connect(SocketAddr::new(ip, port)).map_err(|error| match error {
-        coracle_api::meet::ConnectError::Refused => refused(),
-        denied @ coracle_api::meet::ConnectError::Denied => Refusal::Other(format!("dial tcp {authority}: {denied}")),
+    let real = order.attachment.connect(Protocol::Tcp, SocketAddr::new(ip, port)).map_err(|error| match error {
+        ConnectError::Refused => refused(),
+        denied @ ConnectError::Denied => Refusal::Other(format!("dial tcp {authority}: {denied}")),
     })?;
     TcpStream::connect(real).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => refused(),
