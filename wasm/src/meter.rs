@@ -205,6 +205,10 @@ impl<T> Future for Metered<T> {
         this.cpu.charge(ended, nanos);
         this.was_long = ended - began >= LONG_TURN;
         this.wants = slot.pay(&this.cpu.share, nanos);
+        // Who must wait for quota first stands in no line meanwhile.
+        if poll.is_pending() && this.wants == Wants::More && this.cpu.not_before(ended).is_none() {
+            slot.rejoin(&mut this.claim, &this.cpu.share, context.waker());
+        }
         poll
     }
 }

@@ -9,8 +9,10 @@
 //! a long call of the host or of the machine, lends its slot to the next until it ends.
 //!
 //! There are as many threads as slots. A guest whose last turn was longer than a request takes its next one aside:
-//! another thread takes over what else was to be done on its own (connections, timers, other guests). More threads from the
-//! start would be woken for each request, and cost a quarter of all requests where there is one core.
+//! another thread takes over what else was to be done on its own (connections, timers, other guests). More threads
+//! from the start would be woken for each request, and cost a quarter of all requests where there is one core.
+//! So a lent slot has a thread only if the turn that lent it was taken aside: on a machine of one core, a guest whose
+//! first long turn is one long call of the host keeps the others waiting until that call ends.
 
 mod line;
 
@@ -68,6 +70,25 @@ pub(super) struct Ticket {
     granted: AtomicBool,
     start: AtomicU64,
     abandoned: AtomicBool,
+}
+
+impl Ticket {
+    fn new(share: &Arc<Share>, waker: &Waker) -> Arc<Self> {
+        let ticket = Self {
+            share: share.clone(),
+            waker: AtomicWaker::new(),
+            granted: AtomicBool::new(false),
+            start: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
+        };
+        ticket.waker.register(waker);
+        Arc::new(ticket)
+    }
+
+    fn grant(&self, start: u64) {
+        self.start.store(start, Relaxed);
+        self.granted.store(true, SeqCst);
+    }
 }
 
 /// A guest's way to a slot: nothing, or a place in the line.
@@ -147,14 +168,7 @@ impl Turns {
         if self.take_free() {
             return Poll::Ready(self.begin(start));
         }
-        let ticket = Arc::new(Ticket {
-            share: share.clone(),
-            waker: AtomicWaker::new(),
-            granted: AtomicBool::new(false),
-            start: AtomicU64::new(0),
-            abandoned: AtomicBool::new(false),
-        });
-        ticket.waker.register(waker);
+        let ticket = Ticket::new(share, waker);
         if !self.wait(start, wants, ticket.clone()) {
             return Poll::Ready(self.begin(start));
         }
@@ -263,8 +277,7 @@ impl Turns {
                 continue;
             }
             self.show(&line);
-            ticket.start.store(start, Relaxed);
-            ticket.granted.store(true, SeqCst);
+            ticket.grant(start);
             drop(line);
             ticket.waker.wake();
             return;
@@ -299,6 +312,19 @@ impl Slot<'_> {
         } else {
             Wants::Rested
         }
+    }
+
+    /// Ends the turn of a guest that was told to yield: it stands in the line before its slot is handed on. Else the
+    /// slot would always go to another, and of two guests each had half, whatever their weights.
+    pub(super) fn rejoin(self, claim: &mut Claim, share: &Arc<Share>, waker: &Waker) {
+        if self.turns.waiting.load(SeqCst) == 0 {
+            return;
+        }
+        let (start, ticket) = (share.paid(), Ticket::new(share, waker));
+        if !self.turns.wait(start, Wants::More, ticket.clone()) {
+            ticket.grant(start);
+        }
+        claim.0 = Some(ticket);
     }
 }
 
@@ -373,6 +399,26 @@ mod tests {
         drop(slot);
         assert!(claim(&turns, &mut claims[0], &other).is_pending());
         assert!(claim(&turns, &mut claims[1], &rested).is_ready());
+    }
+
+    #[test]
+    fn who_is_cut_short_may_have_the_next_turn_too() {
+        let turns = Turns::new(1);
+        let [heavy, light] = [1000, 250].map(|request| Arc::new(Share::of_request(Some(request))));
+        let [mut first, mut second] = [Claim::default(), Claim::default()];
+        let Poll::Ready(slot) = claim(&turns, &mut first, &heavy) else { panic!("no slot") };
+        assert!(claim(&turns, &mut second, &light).is_pending());
+        light.pay(0, 10_000_000);
+        slot.pay(&heavy, 10_000_000);
+        slot.rejoin(&mut first, &heavy, Waker::noop());
+        assert!(claim(&turns, &mut second, &light).is_pending());
+        let Poll::Ready(slot) = claim(&turns, &mut first, &heavy) else { panic!("no second turn") };
+        slot.pay(&heavy, 40_000_000);
+        slot.rejoin(&mut first, &heavy, Waker::noop());
+        assert!(claim(&turns, &mut first, &heavy).is_pending());
+        assert!(claim(&turns, &mut second, &light).is_ready());
+        turns.give_up(&mut first);
+        assert_eq!((turns.free.load(SeqCst), turns.waiting.load(SeqCst)), (1, 0));
     }
 
     #[test]

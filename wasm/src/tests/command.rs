@@ -162,6 +162,18 @@ async fn a_cpu_limit_holds_a_guest_back() {
 }
 
 #[tokio::test]
+async fn requests_are_weights_where_there_is_one_core() {
+    let node = Node::with(|config| config.workers = 1);
+    let heavy = node.start(command(SPIN), |launch| launch.cpu_request = Some(1000)).await;
+    let light = node.start(command(SPIN), |launch| launch.cpu_request = Some(250)).await;
+    until(|| !heavy.usage().cpu.is_zero() && !light.usage().cpu.is_zero()).await;
+    let (heavy_before, light_before) = (heavy.usage().cpu, light.usage().cpu);
+    until(|| heavy.usage().cpu + light.usage().cpu > heavy_before + light_before + Duration::from_millis(300)).await;
+    let (heavy, light) = (heavy.usage().cpu - heavy_before, light.usage().cpu - light_before);
+    assert!(heavy > light * 2, "{heavy:?} against {light:?}");
+}
+
+#[tokio::test]
 async fn what_a_container_used_is_given_back_at_its_end() {
     let node = Node::new();
     let mut running = node.start(command(SPIN), |_| {}).await;
