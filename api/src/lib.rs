@@ -23,3 +23,4 @@ pub mod disruption;
 pub mod duration;
 pub mod event;
 pub mod meet;
+pub mod outside;

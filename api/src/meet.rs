@@ -7,6 +7,6 @@ mod network;
 
 pub use http::{Body, BodyError, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 pub use network::{
-    Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, PodNetwork, PodSlot, Protocol,
-    Reached, Resolver,
+    Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, InvalidSlot, NamedPort, PodNetwork,
+    PodSlot, Protocol, Reached, Resolver,
 };

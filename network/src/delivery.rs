@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::meet::{Address, Connection, ConnectionHandler};
+use coracle_api::meet::{Address, Connection, ConnectionHandler, Protocol};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,10 @@ impl Delivery {
     pub(crate) fn take(self: &Arc<Self>, front: Front, client: TcpStream, peer: SocketAddr) {
         let Some(turned) = self.table.turned(front) else { return reset(&client) };
         let destination = |to: Address| Some((to, self.table.destination(to)?));
-        let mut tried = turned.endpoints(peer.ip()).filter_map(destination).take(ENDPOINTS_TRIED_MAX);
+        let from = self.client(&client, peer);
+        let is_let = |(to, _): &(Address, Destination)| self.table.policies().allow(from, Protocol::Tcp, *to);
+        let mut tried =
+            turned.endpoints(peer.ip()).filter_map(destination).take_while(is_let).take(ENDPOINTS_TRIED_MAX);
         match tried.next() {
             None => reset(&client),
             Some((local, Destination::Handler(handler))) => self.hand_over(client, peer, local, &*handler),
@@ -76,6 +79,15 @@ impl Delivery {
                     shutdown.run_until_cancelled(this.carry(client, peer, destinations)).await;
                 });
             }
+        }
+    }
+
+    /// The client as policies see it: by its own address, whatever the Service.
+    fn client(&self, client: &TcpStream, peer: SocketAddr) -> IpAddr {
+        match client.local_addr() {
+            // Who comes from where we listen is this machine itself, at whichever of its addresses.
+            Ok(local) if local.ip() == peer.ip() => Ipv4Addr::LOCALHOST.into(),
+            Ok(_) | Err(_) => self.table.shown(peer).ip(),
         }
     }
 
@@ -139,7 +151,7 @@ async fn connect(socket: Option<TcpSocket>, to: SocketAddr) -> io::Result<TcpStr
 }
 
 /// Lets the client know at once that nobody is there: closing then sends a reset instead of an end.
-fn reset(client: &TcpStream) {
+pub(crate) fn reset(client: &TcpStream) {
     if let Err(error) = client.set_zero_linger() {
         tracing::debug!(%error, "a connection without endpoints is closed, not reset");
     }

@@ -20,6 +20,14 @@ use tokio::sync::watch;
 pub(crate) const SERVICES: &str = "/api/v1/services";
 /// Where EndpointSlices are.
 pub(crate) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+/// Where NetworkPolicies are.
+pub(crate) const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
+/// Where Namespaces are.
+pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
+/// Where pods are.
+pub(crate) const PODS: &str = "/api/v1/pods";
+
+const PATHS: [&str; 5] = [SERVICES, SLICES, POLICIES, NAMESPACES, PODS];
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -95,7 +103,7 @@ impl FakeApi {
         }
         let query = head.uri.query().unwrap_or_default();
         let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-        let path = [SERVICES, SLICES].into_iter().find(|path| *path == head.uri.path()).unwrap();
+        let path = PATHS.into_iter().find(|path| *path == head.uri.path()).unwrap();
         if value("watch").is_some() {
             let since = value("resourceVersion").unwrap().parse().unwrap();
             return Response::new(BodyExt::boxed_unsync(StreamBody::new(self.changes(path, since))));

@@ -4,7 +4,7 @@
 //! and the listeners by which the world outside reaches Services. It refuses to decide who is ready: that is in
 //! the EndpointSlices.
 //!
-//! Reading order: ranges and addresses, how they are bound, the table, pods, then Services.
+//! Reading order: ranges and addresses, how they are bound, the table, policies, pods, then Services.
 
 mod addresses;
 mod cidr;
@@ -13,7 +13,10 @@ mod accept;
 mod bind;
 
 mod routes;
+mod shards;
 mod table;
+
+mod policy;
 
 mod pods;
 
@@ -137,7 +140,7 @@ impl Network {
         if cluster.covers(services) || services.covers(cluster) {
             return Err(BuildError::Overlap { services, cluster });
         }
-        let table = Arc::new(Table::new(Ranges { cluster, pods, services }));
+        let table = Arc::new(Table::new(Ranges { cluster, pods, services }).known_as(config.node_address));
         let pods = Arc::new(Pods::new(Arc::clone(&table), pods, config.mode));
         Ok(Self { config, client, table, pods })
     }
@@ -157,7 +160,9 @@ impl Network {
         let events = Events::new(client.clone(), &config.node_name);
         let say = Say { events, balancers: Balancers::new(client.clone(), config.node_address) };
         let watch = Watch::new(&client, &config.node_name);
-        shutdown.run_until_cancelled(watch.run(table, listeners, say)).await;
+        let policies = policy::Watch::new(&client).run(Arc::clone(&table));
+        let work = async { tokio::join!(watch.run(table, listeners, say), policies) };
+        shutdown.run_until_cancelled(work).await;
         shutdown.cancelled().await;
         delivery.ended().await;
     }

@@ -20,6 +20,7 @@ use crate::accept::{BACKLOG, Door};
 use crate::addresses::PodAddresses;
 use crate::bind::{Mode, bind};
 use crate::cidr::Cidr;
+use crate::delivery::reset;
 use crate::table::{Listener, Table};
 
 /// The pods of a node and their addresses.
@@ -80,12 +81,15 @@ impl Pods {
 #[async_trait]
 impl PodNetwork for Pods {
     async fn attach(&self, slot: PodSlot) -> io::Result<Arc<dyn Attachment>> {
+        // A pod that ran before its policies are known would reach what they forbid.
+        self.0.table.policies().known().await;
         let mut places = lock(&self.0.places);
         if let Some(pod) = places.by_uid.get(&slot.uid).and_then(|(_, pod)| pod.upgrade()) {
             return Ok(pod);
         }
         let ip = places.addresses.take().map_err(io::Error::other)?;
         let uid = slot.uid.clone();
+        self.0.table.policies().attached(&slot, ip);
         let pod = Arc::new_cyclic(|me| Pod {
             slot,
             ip,
@@ -109,9 +113,15 @@ impl Attachment for Pod {
             let _on_our_runtime = self.node.runtime.enter();
             let listener = socket.listen(BACKLOG)?;
             let (table, taker) = (Arc::clone(&self.node.table), Arc::clone(&handler));
-            let take = move |stream: TcpStream, peer| match stream.into_std() {
-                Ok(stream) => taker.take(Connection { stream, peer: table.shown(peer), local }),
-                Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
+            let take = move |stream: TcpStream, peer| {
+                let peer = table.shown(peer);
+                if !table.policies().allow(peer.ip(), Protocol::Tcp, local) {
+                    return reset(&stream);
+                }
+                match stream.into_std() {
+                    Ok(stream) => taker.take(Connection { stream, peer, local }),
+                    Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
+                }
             };
             let door = Door::open(listener, &self.node.runtime, take);
             Ok((Hold::Served { _door: door }, Some(handler)))
@@ -123,11 +133,18 @@ impl Attachment for Pod {
     }
 
     fn reach(&self, protocol: Protocol, to: Address) -> Result<Reached, ConnectError> {
-        self.node.table.reach(self.ip, protocol, to)
+        let table = &self.node.table;
+        if let Some(outside) = &self.slot.outside
+            && table.is_outside(protocol, to)
+            && !outside.may_reach(to.ip(), to.port())
+        {
+            return Err(ConnectError::Denied);
+        }
+        table.reach(self.ip, protocol, to)
     }
 
-    fn admits(&self, _: Protocol, _: u16, _: SocketAddr) -> bool {
-        true
+    fn admits(&self, protocol: Protocol, port: u16, peer: SocketAddr) -> bool {
+        self.node.table.policies().allow(peer.ip(), protocol, SocketAddr::new(self.ip, port))
     }
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {
@@ -186,6 +203,7 @@ impl Drop for Pod {
         if places.by_uid.get(&self.slot.uid).is_some_and(|(ip, _)| *ip == self.ip) {
             places.by_uid.remove(&self.slot.uid);
         }
+        self.node.table.policies().detached(&self.slot, self.ip);
         places.addresses.give_back(self.ip);
     }
 }

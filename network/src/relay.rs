@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use coracle_api::meet::Protocol;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
@@ -88,13 +89,14 @@ async fn relay(socket: UdpSocket, front: Front, table: Arc<Table>) {
     }
 }
 
-/// The real address of an endpoint that takes datagrams.
+/// The real address of an endpoint that takes datagrams, if the policies let the client send to it.
 fn endpoint(table: &Table, front: Front, client: SocketAddr) -> Option<SocketAddr> {
     let turned = table.turned(front)?;
-    turned.endpoints(client.ip()).find_map(|to| match table.destination(to)? {
-        Destination::Pod(real) | Destination::Outside(real) => Some(real),
+    let (to, real) = turned.endpoints(client.ip()).find_map(|to| match table.destination(to)? {
+        Destination::Pod(real) | Destination::Outside(real) => Some((to, real)),
         Destination::Handler(_) => None,
-    })
+    })?;
+    table.policies().allow(table.shown(client).ip(), Protocol::Udp, to).then_some(real)
 }
 
 /// Carries the datagrams of one client until it has been silent for long enough; returns whose it was.

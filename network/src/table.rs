@@ -3,8 +3,7 @@
 //! Invariant: readers see whole snapshots. Pod ports change with every pod and so are kept in shards, each a small
 //! map that is copied and swapped; routes are swapped as a whole by the one task that watches Services.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +12,9 @@ use arc_swap::ArcSwap;
 use coracle_api::meet::{Address, ConnectError, ConnectionHandler, Protocol, Reached};
 
 use crate::cidr::Cidr;
+use crate::policy::Policies;
 use crate::routes::{Front, Route, Routes};
-
-/// Into how many parts the pod ports are split: a change copies one part, so that ten thousand pods
-/// cost some forty entries each instead of ten thousand.
-const SHARDS: usize = 256;
+use crate::shards::Shards;
 
 /// Who listens at a pod's port.
 #[derive(Clone)]
@@ -58,14 +55,32 @@ pub(crate) struct Ranges {
 /// The table of one node.
 pub(crate) struct Table {
     ranges: Ranges,
-    listeners: Shards<Listener>,
-    shown: Shards<SocketAddr>,
+    policies: Policies,
+    listeners: Shards<SocketAddr, Listener>,
+    shown: Shards<SocketAddr, SocketAddr>,
     routes: ArcSwap<BTreeMap<Front, Turned>>,
 }
 
 impl Table {
     pub(crate) fn new(ranges: Ranges) -> Self {
-        Self { ranges, listeners: Shards::new(), shown: Shards::new(), routes: ArcSwap::from_pointee(BTreeMap::new()) }
+        Self {
+            ranges,
+            policies: Policies::new(ranges.pods),
+            listeners: Shards::new(),
+            shown: Shards::new(),
+            routes: ArcSwap::from_pointee(BTreeMap::new()),
+        }
+    }
+
+    /// The node is known by this address.
+    pub(crate) fn known_as(mut self, node: IpAddr) -> Self {
+        self.policies.known_as(node);
+        self
+    }
+
+    /// Who may speak to whom.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// Puts a listener at an address of a pod.
@@ -76,7 +91,7 @@ impl Table {
 
     /// Takes it away again.
     pub(crate) fn close(&self, at: Address, real: SocketAddr) {
-        self.listeners.remove(at);
+        self.listeners.remove(&at);
         self.forget(real);
     }
 
@@ -89,12 +104,12 @@ impl Table {
 
     /// Ends what `show` began.
     pub(crate) fn forget(&self, real: SocketAddr) {
-        self.shown.remove(real);
+        self.shown.remove(&real);
     }
 
     /// What is shown for the address of a real socket.
     pub(crate) fn shown(&self, real: SocketAddr) -> SocketAddr {
-        self.shown.get(real).unwrap_or(real)
+        self.shown.get(&real).unwrap_or(real)
     }
 
     /// Swaps the routes. A front that stays keeps its turn, so that a change of endpoints does not favour the first.
@@ -120,7 +135,7 @@ impl Table {
 
     /// Where a connection to an endpoint goes; nowhere if the address is ours and nobody listens.
     pub(crate) fn destination(&self, to: Address) -> Option<Destination> {
-        match self.listeners.get(to) {
+        match self.listeners.get(&to) {
             Some(Listener { handler: Some(handler), .. }) => Some(Destination::Handler(handler)),
             Some(Listener { real, handler: None }) => Some(Destination::Pod(real)),
             None if self.ranges.are_ours(to.ip()) => None,
@@ -130,23 +145,49 @@ impl Table {
 
     /// The real address behind the address of an endpoint.
     fn real(&self, to: Address) -> Result<Reached, ConnectError> {
-        match self.listeners.get(to) {
+        match self.listeners.get(&to) {
             Some(Listener { real, handler }) => Ok(Reached { real, handler }),
             None if self.ranges.are_ours(to.ip()) => Err(ConnectError::Refused),
             None => Ok(Reached { real: to, handler: None }),
         }
     }
 
-    /// Where a connect of the pod at `from` to `to` really goes.
+    /// Where a connect of the pod at `from` to `to` really goes, if the policies let it: what they judge is the endpoint.
     pub(crate) fn reach(&self, from: IpAddr, protocol: Protocol, to: Address) -> Result<Reached, ConnectError> {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         if self.ranges.mean_this_pod(to.ip()) {
             return self.real(SocketAddr::new(from, to.port()));
         }
-        match self.turned(Front::ClusterIp(protocol, to)) {
-            Some(turned) => turned.endpoints(from).find_map(|e| self.real(e).ok()).ok_or(ConnectError::Refused),
-            None => self.real(to),
+        let (endpoint, reached) = match self.front(protocol, to) {
+            Some(turned) => {
+                let mut reached = turned.endpoints(from).filter_map(|e| Some((e, self.real(e).ok()?)));
+                let (endpoint, reached) = reached.next().ok_or(ConnectError::Refused)?;
+                (endpoint, Ok(reached))
+            }
+            None => (to, self.real(to)),
+        };
+        if self.policies.allow(from, protocol, endpoint) { reached } else { Err(ConnectError::Denied) }
+    }
+
+    /// Whether it is an address outside the cluster: no pod's, and of no Service.
+    pub(crate) fn is_outside(&self, protocol: Protocol, to: Address) -> bool {
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        let is_inside = |ip| self.ranges.cluster.contains(ip) || self.ranges.services.contains(ip);
+        !is_inside(to.ip()) && !self.ranges.mean_this_pod(to.ip()) && self.front(protocol, to).is_none()
+    }
+
+    /// The Service that a pod's connect to `to` is for. A port of the node is one as well: past its listener,
+    /// the policies would see the node instead of the pod.
+    fn front(&self, protocol: Protocol, to: Address) -> Option<Turned> {
+        let clustered = self.turned(Front::ClusterIp(protocol, to));
+        if clustered.is_some() || self.ranges.cluster.contains(to.ip()) || self.ranges.services.contains(to.ip()) {
+            return clustered;
         }
+        let port = to.port();
+        let turned = self.turned(Front::NodePort(protocol, port));
+        turned
+            .or_else(|| self.turned(Front::LoadBalancer(protocol, port)))
+            .filter(|_| self.policies.is_node_port_at(to.ip()))
     }
 }
 
@@ -166,44 +207,6 @@ impl Turned {
     /// The endpoints to try for the next connection of a client, best first.
     pub(crate) fn endpoints(&self, client: IpAddr) -> impl Iterator<Item = Address> {
         self.route.order(self.turn.fetch_add(1, Ordering::Relaxed), client)
-    }
-}
-
-/// A map by address that is read without a lock and changed by copying a small part of it.
-struct Shards<V>(Box<[ArcSwap<HashMap<SocketAddr, V>>]>);
-
-impl<V: Clone> Shards<V> {
-    fn new() -> Self {
-        let empty = Arc::new(HashMap::new());
-        Self((0..SHARDS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect())
-    }
-
-    fn get(&self, key: SocketAddr) -> Option<V> {
-        self.shard(key)?.load().get(&key).cloned()
-    }
-
-    fn insert(&self, key: SocketAddr, value: V) {
-        if let Some(shard) = self.shard(key) {
-            shard.rcu(|map| {
-                let mut map = HashMap::clone(map);
-                map.insert(key, value.clone());
-                map
-            });
-        }
-    }
-
-    fn remove(&self, key: SocketAddr) {
-        let Some(shard) = self.shard(key).filter(|shard| shard.load().contains_key(&key)) else { return };
-        shard.rcu(|map| {
-            let mut map = HashMap::clone(map);
-            map.remove(&key);
-            map
-        });
-    }
-
-    fn shard(&self, key: SocketAddr) -> Option<&ArcSwap<HashMap<SocketAddr, V>>> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-        self.0.get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
     }
 }
 

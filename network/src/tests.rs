@@ -1,5 +1,7 @@
 //! The network's face: Services over a fake API server, pods and clients over real sockets of the loopback address.
 
+mod policies;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -44,8 +46,7 @@ async fn running(config: Config) -> Running {
 
 impl Running {
     async fn pod(&self, name: &str) -> Arc<dyn Attachment> {
-        let slot = PodSlot { pod: NamespacedName::new("default", name), uid: Uid::new(name).unwrap() };
-        self.pods.attach(slot).await.unwrap()
+        self.pods.attach(slot(name)).await.unwrap()
     }
 
     /// A Service with one port of each protocol, at `node_port` of the node.
@@ -65,6 +66,13 @@ impl Running {
         let slice = json!({ "metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": endpoints });
         self.api.put(SLICES, name, slice);
     }
+}
+
+/// A pod whose label `app` is its name.
+fn slot(name: &str) -> PodSlot {
+    let labels = [("app".to_owned(), name.to_owned())].into();
+    let (pod, uid) = (NamespacedName::new("default", name), Uid::new(name).unwrap());
+    PodSlot { pod, uid, labels, ports: Vec::new(), outside: None }
 }
 
 struct Sink(mpsc::Sender<Connection>);

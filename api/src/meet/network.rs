@@ -4,12 +4,15 @@
 //! machine are different things; only the network knows how the first map onto the second.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
 
-use crate::names::{NamespacedName, Uid};
+use crate::names::{InvalidName, NamespacedName, Uid};
+use crate::outside::{InvalidOutside, Outside};
 
 /// An address in the cluster's own address space: what guests, endpoints and Services name.
 pub type Address = SocketAddr;
@@ -23,13 +26,88 @@ pub enum Protocol {
     Udp,
 }
 
-/// Which pod wants an address.
+impl Protocol {
+    /// The one that an object names; TCP where it names none.
+    #[must_use]
+    pub fn named(text: Option<&str>) -> Option<Self> {
+        match text.unwrap_or("TCP") {
+            "TCP" => Some(Self::Tcp),
+            "UDP" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+
+/// A port that a container gives a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NamedPort {
+    /// The name, as policies and Services use it.
+    pub name: String,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The number.
+    pub number: u16,
+}
+
+impl NamedPort {
+    /// The named ports of a pod: those of its containers, and of the sidecars among its init containers.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Vec<Self> {
+        let Some(spec) = &pod.spec else { return Vec::new() };
+        let init = spec.init_containers.iter().flatten();
+        let sidecars = init.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+        let named = ports.filter_map(|port| {
+            let (name, protocol) = (port.name.clone()?, Protocol::named(port.protocol.as_deref())?);
+            Some(Self { name, protocol, number: u16::try_from(port.container_port).ok()? })
+        });
+        named.collect()
+    }
+}
+
+/// Which pod wants an address, and what policies look at: so a pod is known to them before its first connection.
+#[derive(Debug, Clone)]
 pub struct PodSlot {
     /// Namespace and name, for policies and logs.
     pub pod: NamespacedName,
     /// Tells it from a namesake that came before.
     pub uid: Uid,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its named ports.
+    pub ports: Vec<NamedPort>,
+    /// What it may reach outside the cluster, where that is narrowed.
+    pub outside: Option<Arc<Outside>>,
+}
+
+/// A pod that can have no place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSlot {
+    /// The object has no uid.
+    #[error(transparent)]
+    Uid(#[from] InvalidName),
+    /// What it may reach is not to be understood.
+    #[error("annotation {annotation}: {0}", annotation = .0.annotation)]
+    Outside(#[from] InvalidOutside),
+}
+
+impl PodSlot {
+    /// The slot of a pod.
+    ///
+    /// # Errors
+    /// [`InvalidSlot`]: nothing that the API server lets in.
+    pub fn of(pod: &Pod) -> Result<Self, InvalidSlot> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let meta = &pod.metadata;
+        let outside = meta.annotations.as_ref().map(Outside::of).transpose()?.flatten();
+        Ok(Self {
+            pod: NamespacedName::new(text(&meta.namespace), text(&meta.name)),
+            uid: Uid::new(text(&meta.uid))?,
+            labels: meta.labels.clone().unwrap_or_default(),
+            ports: NamedPort::of(pod),
+            outside: outside.map(Arc::new),
+        })
+    }
 }
 
 /// A connection that arrived for an address, handed over with no second hop.

@@ -8,6 +8,7 @@ use coracle_api::names::NamespacedName;
 
 use super::*;
 use crate::bind::bind_at;
+use crate::policy::Rules;
 use crate::table::Ranges;
 
 /// Answers each connection with whom it is for and from, in short.
@@ -22,11 +23,13 @@ impl ConnectionHandler for Greeter {
 fn network(mode: Mode, cidr: &str) -> Pods {
     let cidr: Cidr = cidr.parse().unwrap();
     let table = Arc::new(Table::new(Ranges { cluster: cidr, pods: cidr, services: "127.43.0.0/16".parse().unwrap() }));
+    table.policies().enforce(Rules::default());
     Pods::new(table, cidr, mode)
 }
 
 fn slot(name: &str) -> PodSlot {
-    PodSlot { pod: NamespacedName::new("default", name), uid: Uid::new(name).unwrap() }
+    let (pod, uid) = (NamespacedName::new("default", name), Uid::new(name).unwrap());
+    PodSlot { pod, uid, labels: BTreeMap::new(), ports: Vec::new(), outside: None }
 }
 
 async fn served(mode: Mode, cidr: &str, real: impl FnOnce(IpAddr, SocketAddr)) {

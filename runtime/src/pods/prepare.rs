@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use coracle_api::meet::{Attachment, PodSlot};
-use coracle_api::names::{NamespacedName, Uid};
 use coracle_api::storage;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Api;
@@ -41,8 +40,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, String> {
     let meta = &pod.metadata;
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
-    let uid = Uid::new(text(&meta.uid)).map_err(|e| e.to_string())?;
-    let slot = PodSlot { pod: NamespacedName::new(text(&meta.namespace), text(&meta.name)), uid };
+    let slot = PodSlot::of(pod).map_err(|e| e.to_string())?;
     let attachment =
         shared.network.attach(slot).await.map_err(|e| format!("the pod cannot be given an address: {e}"))?;
     if has_no_volumes(pod) {

@@ -1,8 +1,9 @@
-//! The rules for the annotations of a pod or a template that mean something to Kubernetes.
+//! The rules for the annotations of a pod or a template that mean something to Kubernetes, or to Coracle.
 
 use std::collections::BTreeMap;
 
 use coracle_api::field::FieldError;
+use coracle_api::outside::{ANNOTATION_ALLOW_OUTSIDE, ANNOTATION_ALLOWED_HOSTS, Outside};
 use k8s_openapi::api::core::v1::{PodSpec, Toleration};
 
 use super::{profiles, tolerations};
@@ -15,6 +16,10 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 /// What it costs to delete this pod rather than another one of its ReplicaSet.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// What the pod may reach outside.
+const OUTSIDE: [&str; 2] = [ANNOTATION_ALLOW_OUTSIDE, ANNOTATION_ALLOWED_HOSTS];
+/// Whoever may label a running pod shall not open it.
+const OUTSIDE_STAYS: &str = "may not be changed: what a pod may reach outside is fixed when it is created";
 
 /// The rules for the annotations at `path`, which are those of the pods with this spec.
 pub(in crate::registry) fn validate(
@@ -37,6 +42,9 @@ pub(in crate::registry) fn validate(
         errors.push(FieldError::invalid(path.key(DELETION_COST), cost.as_str(), "must be a 32bit integer"));
     }
     profiles::validate_annotations(errors, path, annotations, spec);
+    if let Err(refused) = Outside::of(annotations) {
+        errors.push(FieldError::invalid(path.key(refused.annotation), refused.value.as_str(), refused.why.clone()));
+    }
 }
 
 /// A number of 32 bits, written without a plus or leading zeros.
@@ -70,6 +78,9 @@ pub(in crate::registry) fn validate_update(
         if key == MIRROR {
             errors.push(FieldError::forbidden(path.key(key), "may not remove or update mirror pod annotation"));
         }
+        if OUTSIDE.contains(&key.as_str()) {
+            errors.push(FieldError::forbidden(path.key(key), OUTSIDE_STAYS));
+        }
     }
     for key in new.keys().filter(|key| !old.contains_key(*key)) {
         if app_armor(key) {
@@ -77,6 +88,9 @@ pub(in crate::registry) fn validate_update(
         }
         if key == MIRROR {
             errors.push(FieldError::forbidden(path.key(key), "may not add mirror pod annotation"));
+        }
+        if OUTSIDE.contains(&key.as_str()) {
+            errors.push(FieldError::forbidden(path.key(key), OUTSIDE_STAYS));
         }
     }
 }
