@@ -16,7 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use coracle_api::limits::IMAGE_LAYER_BYTES_MAX;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use wasmtime::Engine;
 
 use super::code::Code;
@@ -92,7 +93,10 @@ pub fn compile_stdin(to: &Path) -> Result<(), CompileError> {
     bound_this_process();
     let mut image = Vec::new();
     let limit = u64::try_from(IMAGE_LAYER_BYTES_MAX).unwrap_or(u64::MAX);
-    io::stdin().lock().take(limit).read_to_end(&mut image)?;
+    io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut image)?;
+    if image.len() > IMAGE_LAYER_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the image is larger than an image may be").into());
+    }
     let code = compile(&host::engine()?, &image)?;
     cache::write_durably(to, &code.serialize().map_err(io::Error::other)?)?;
     Ok(())
@@ -123,6 +127,10 @@ impl Compiler {
     /// # Errors
     /// [`CompileError`].
     pub(super) fn compile(&self, image: &[u8], to: &Path) -> Result<(), CompileError> {
+        self.compile_within(TIME_MAX, image, to)
+    }
+
+    fn compile_within(&self, time_max: Duration, image: &[u8], to: &Path) -> Result<(), CompileError> {
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .arg(to)
@@ -142,7 +150,7 @@ impl Compiler {
                 }
             });
             let too_long = scope.spawn(move || {
-                let late = watch.recv_timeout(TIME_MAX) == Err(RecvTimeoutError::Timeout);
+                let late = watch.recv_timeout(time_max) == Err(RecvTimeoutError::Timeout);
                 if late {
                     // It has not been waited for, so this number is still its own.
                     let _ = kill_process(process, Signal::KILL);
@@ -153,6 +161,8 @@ impl Compiler {
             if let Some(stderr) = stderr {
                 let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_end(&mut said);
             }
+            // Its end is awaited under watch, too, and not yet reaped: until then its number is its own.
+            while let Err(Errno::INTR) = waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
             drop(done);
             let too_long = too_long.join().unwrap_or(false);
             let status = child.wait()?;
@@ -186,6 +196,14 @@ mod tests {
         assert!(failed.to_string().contains("/nowhere/compiled"), "{failed}");
         let killed = check("kill -9 $$").unwrap_err();
         assert!(killed.to_string().contains("signal: 9"), "{killed}");
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_ended_though_it_has_nothing_more_to_say() {
+        let compiler =
+            Compiler { program: "/bin/sh".into(), args: vec!["-c".into(), "exec 2>&-; cat; exec sleep 1000".into()] };
+        let outcome = compiler.compile_within(Duration::from_millis(200), &[], Path::new("x"));
+        assert!(matches!(outcome, Err(CompileError::TooLong)), "{outcome:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// A tar archive in the OCI image layout, or a directory; - reads an archive from standard input
+    /// A tar archive in the OCI image layout, also one of gzip, or a directory; - reads an archive from standard input
     file: PathBuf,
     /// The image's name, if it is the only one there
     name: Option<String>,

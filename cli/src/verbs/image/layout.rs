@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use coracle_api::limits::IMAGE_LAYER_BYTES_MAX;
 use coracle_api::names::Digest;
+use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -95,9 +96,7 @@ impl Layout {
         file.rewind()?;
         match start.as_slice() {
             [] => bail!("it is empty"),
-            [0x1f, 0x8b, ..] => {
-                bail!("it is compressed; unpack it first, for example: gunzip -c FILE | coracle image import -")
-            }
+            [0x1f, 0x8b, ..] => return Self::tar(unzipped(file)?),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => {
                 bail!("it is compressed; unpack it first, for example: zstd -dc FILE | coracle image import -")
             }
@@ -261,6 +260,14 @@ fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
+/// What a gzip archive holds, in a file without a name: each blob is read where it lies, which a compressed one has not.
+fn unzipped(file: File) -> anyhow::Result<File> {
+    let mut whole = tempfile::tempfile().context("a temporary file cannot be made")?;
+    std::io::copy(&mut MultiGzDecoder::new(file), &mut whole).context("it is no whole gzip archive")?;
+    whole.rewind()?;
+    Ok(whole)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,7 +308,7 @@ mod tests {
         assert!(open(&bytes).unwrap().blob(&none).unwrap_err().to_string().contains("is missing"));
         for (bytes, said) in [
             (&b""[..], "it is empty"),
-            (b"\x1f\x8b\x08\x00", "gunzip -c"),
+            (b"\x1f\x8b\x08\x00", "no whole gzip archive"),
             (b"\0asm\x01\0\0\0", "coracle image push"),
             (&[b'x'; 2000], "it is no tar archive"),
             (bytes.get(..700).unwrap(), "it is no whole tar archive"),
