@@ -283,6 +283,17 @@ impl Seat {
         self.in_flight(job)
     }
 
+    /// A request that waits, for an instance that is about to go on with its work.
+    fn take(&self) -> Option<Job> {
+        let job = self.server.dispatch().take(self.id);
+        self.in_flight(job)
+    }
+
+    /// It is about to go on with its work, and could take no more.
+    fn withdraw(&self) {
+        self.server.dispatch().withdraw(self.id);
+    }
+
     /// A last request, where one has just come; else it may end.
     fn leave(&self) -> Option<Job> {
         let job = self.server.dispatch().leave(self.id);

@@ -130,11 +130,16 @@ impl<J: Waits> Dispatch<J> {
         self.free.retain(|(free, _)| *free != id);
     }
 
+    /// An instance goes on with what it has, and could begin with one more that waits already.
+    pub(super) fn take(&mut self, id: Id) -> Option<J> {
+        self.free.retain(|(free, _)| *free != id);
+        self.woken.retain(|woken| *woken != id);
+        self.pop()
+    }
+
     /// An instance without work wants to end. It must not if it is given a request.
     pub(super) fn leave(&mut self, id: Id) -> Option<J> {
-        self.woken.retain(|woken| *woken != id);
-        self.free.retain(|(free, _)| *free != id);
-        let job = self.pop();
+        let job = self.take(id);
         if job.is_none() {
             self.instances = self.instances.saturating_sub(1);
         }

@@ -3,7 +3,7 @@
 mod shared;
 mod single;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
@@ -24,7 +24,7 @@ struct Instance {
 struct Place {
     seat: Seat,
     is_made: bool,
-    left: bool,
+    left: AtomicBool,
 }
 
 impl Place {
@@ -38,9 +38,9 @@ impl Place {
     }
 
     /// Without work it may end, unless a request has just come.
-    fn leave(&mut self) -> Option<Job> {
+    fn leave(&self) -> Option<Job> {
         let job = self.seat.leave();
-        self.left = job.is_none();
+        self.left.store(job.is_none(), Relaxed);
         job
     }
 }
@@ -50,7 +50,7 @@ impl Drop for Place {
         if self.is_made {
             self.seat.server.made.fetch_sub(1, Relaxed);
         }
-        if !self.left {
+        if !self.left.load(Relaxed) {
             let step = self.seat.server.dispatch().ended(self.seat.id);
             self.seat.hand_on(step);
         }
@@ -60,7 +60,7 @@ impl Drop for Place {
 /// Runs an instance from its first request to its end.
 pub(super) async fn run(seat: Seat, room: OwnedSemaphorePermit, first: Job) {
     let server = seat.server.clone();
-    let place = Place { seat, is_made: false, left: false };
+    let place = Place { seat, is_made: false, left: AtomicBool::new(false) };
     let first = first.in_flight(&server);
     let mut instance = match instantiate(&server, place, room).await {
         Ok(instance) => instance,

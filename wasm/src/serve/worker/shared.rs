@@ -20,9 +20,8 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 
 use super::{Instance, Late};
-use crate::serve::dispatch::Id;
 use crate::serve::exchange::{Exchange, Turn, Unfinished};
-use crate::serve::{Job, Server};
+use crate::serve::{Job, Seat, Server};
 use crate::state::State;
 
 /// How much longer than allowed a request may take before its whole instance is thrown away: by then the request
@@ -32,8 +31,10 @@ const STUCK_GRACE: Duration = Duration::from_millis(500);
 /// What the inside of the instance's event loop and its outside both see.
 #[derive(Default)]
 struct Desk {
-    /// The guest waits: it could begin with one more.
-    waits: AtomicBool,
+    /// The instance could begin with one more request, if its guest waits.
+    could: AtomicBool,
+    /// The request that it is to begin with.
+    next: Mutex<Option<Job>>,
     /// The requests it works on, for the look at the clock from outside.
     open: Mutex<Vec<Arc<Exchange>>>,
 }
@@ -45,6 +46,17 @@ impl Desk {
 
     fn close(&self, exchange: &Arc<Exchange>) {
         self.open().retain(|open| !Arc::ptr_eq(open, exchange));
+    }
+
+    /// Puts a request there. Says whether there was one.
+    fn put(&self, job: Option<Job>) -> bool {
+        let is_some = job.is_some();
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = job;
+        is_some
+    }
+
+    fn take(&self) -> Option<Job> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// When the first of the open requests will have been late for so long that the guest must be stuck.
@@ -67,18 +79,16 @@ pub(super) async fn run(server: &Server, instance: &mut Instance, first: Job) ->
     let Proxy::P3(guest) = &*proxy else { return Ok(()) };
     let handler = *guest.wasi_http_handler().func_handle().func();
     let desk = Desk::default();
-    let id = seat.seat.id;
-    let (desk, proxy, bounds) = (&desk, &*proxy, &server.bounds);
+    desk.put(Some(first));
+    let (desk, proxy, bounds, seat) = (&desk, &*proxy, &server.bounds, &*seat);
     let inside = async |store: &Accessor<State>| {
         let mut requests = FuturesUnordered::new();
         let (mut taken, mut closes, mut resting) = (0, false, false);
         let mut idle = pin!(sleep(bounds.idle));
-        let mut next = Some(first);
         poll_fn(|context| {
             loop {
-                if let Some(job) = next.take() {
+                if let Some(job) = desk.take() {
                     (taken, resting) = (taken + 1, false);
-                    desk.waits.store(false, Relaxed);
                     desk.open().push(job.exchange.clone());
                     requests.push(answer(server, desk, store, proxy, job));
                 }
@@ -88,16 +98,8 @@ pub(super) async fn run(server: &Server, instance: &mut Instance, first: Job) ->
                 closes |= taken >= bounds.requests_per_instance;
                 let could = !closes
                     && requests.len() < bounds.requests_at_once
-                    && (requests.is_empty() || desk.waits.load(Relaxed))
                     && store.poll_ready_for_concurrent_call(handler, context).is_ready();
-                if could {
-                    next = seat.seat.fetch(context.waker());
-                    if next.is_some() {
-                        continue;
-                    }
-                } else {
-                    seat.seat.decline();
-                }
+                desk.could.store(could, Relaxed);
                 if !requests.is_empty() || store.poll_no_interesting_tasks(context).is_pending() {
                     return Poll::Pending;
                 }
@@ -111,8 +113,7 @@ pub(super) async fn run(server: &Server, instance: &mut Instance, first: Job) ->
                 if idle.as_mut().poll(context).is_pending() {
                     return Poll::Pending;
                 }
-                next = seat.leave();
-                if next.is_none() {
+                if !desk.put(seat.leave()) {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -120,30 +121,35 @@ pub(super) async fn run(server: &Server, instance: &mut Instance, first: Job) ->
         .await
     };
     let work = pin!(store.run_concurrent(inside));
-    drive(server, desk, id, work).await
+    drive(server, desk, &seat.seat, work).await
 }
 
-/// Turns the instance's event loop, and looks at it from outside.
+/// Turns the instance's event loop, and looks at it from outside: when it stands still, the guest waits, or was
+/// interrupted, and may begin with one more request.
 async fn drive(
     server: &Server,
     desk: &Desk,
-    id: Id,
+    seat: &Seat,
     mut work: Pin<&mut impl Future<Output = wasmtime::Result<wasmtime::Result<()>>>>,
 ) -> wasmtime::Result<()> {
     let mut watch = pin!(sleep(server.patience.guest.min(server.bounds.idle)));
     poll_fn(|context| {
-        if !desk.open().is_empty() {
-            // What it goes on with may take long: nobody is to wait for it who could be served elsewhere.
-            server.dispatch().withdraw(id);
+        // What it goes on with may take long: nobody is to wait for it who could be served elsewhere.
+        match desk.could.swap(false, Relaxed) {
+            true => _ = desk.put(seat.take()),
+            false => seat.withdraw(),
         }
-        if let Poll::Ready(ended) = work.as_mut().poll(context) {
-            return Poll::Ready(ended.flatten());
-        }
-        // Now the guest waits, or was interrupted. Only a second look may take on more.
-        if !desk.waits.swap(true, Relaxed)
-            && let Poll::Ready(ended) = work.as_mut().poll(context)
-        {
-            return Poll::Ready(ended.flatten());
+        loop {
+            if let Poll::Ready(ended) = work.as_mut().poll(context) {
+                return Poll::Ready(ended.flatten());
+            }
+            if !desk.could.load(Relaxed) {
+                seat.decline();
+                break;
+            }
+            if !desk.put(seat.fetch(context.waker())) {
+                break;
+            }
         }
         watch_over(desk, watch.as_mut(), server.patience.guest, context)
     })
@@ -161,7 +167,8 @@ fn watch_over(
         if stuck_at <= Instant::now() {
             return Poll::Ready(Err(Late(limit).into()));
         }
-        if watch.deadline() != stuck_at {
+        // Deadlines mostly move away: the clock is set again when it has rung, or would ring too late.
+        if watch.deadline() > stuck_at || watch.is_elapsed() {
             watch.as_mut().reset(stuck_at);
         }
         if watch.as_mut().poll(context).is_pending() {

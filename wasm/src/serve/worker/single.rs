@@ -100,7 +100,7 @@ async fn abandoned(reply: &Reply) {
 }
 
 /// Waits for the next request, unless none comes in time.
-async fn next(server: &Server, place: &mut Place) -> Option<Job> {
+async fn next(server: &Server, place: &Place) -> Option<Job> {
     let mut idle = pin!(sleep(server.bounds.idle));
     poll_fn(|context| match place.seat.fetch(context.waker()) {
         Some(job) => Poll::Ready(Some(job)),
