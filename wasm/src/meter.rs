@@ -153,7 +153,7 @@ pub(super) struct Metered<T> {
     pause: Option<Pin<Box<Sleep>>>,
     claim: Claim,
     wants: Wants,
-    /// Its last turn was a long one: the next is taken where it keeps nobody's connections waiting.
+    /// Its last turn was a long one, or was to be: the next is taken where it keeps nobody's connections waiting.
     was_long: bool,
 }
 
@@ -203,8 +203,9 @@ impl<T> Future for Metered<T> {
         let ended = Instant::now();
         let nanos = cpu_of_turn(ended - began);
         this.cpu.charge(ended, nanos);
-        this.was_long = ended - began >= LONG_TURN;
         this.wants = slot.pay(&this.cpu.share, nanos);
+        // One that was cut short early has as much to do as before.
+        this.was_long = ended - began >= LONG_TURN || this.wants == Wants::More;
         // Who must wait for quota first stands in no line meanwhile.
         if poll.is_pending() && this.wants == Wants::More && this.cpu.not_before(ended).is_none() {
             slot.rejoin(&mut this.claim, &this.cpu.share, context.waker());
