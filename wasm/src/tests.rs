@@ -127,6 +127,8 @@ fn component(module: &str, world: &str) -> Vec<u8> {
     ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }
 
+const SPIN: &str = "(loop $ever (br $ever)) i32.const 0";
+
 /// A command whose `run` has this body.
 fn command(run: &str) -> Vec<u8> {
     let module = format!(

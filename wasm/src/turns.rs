@@ -127,6 +127,11 @@ thread_local! {
     static PLACE: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Whether the guest whose turn it is on this thread was told to yield, and has more to do.
+pub(super) fn is_cut() -> bool {
+    TERMS.with_borrow(|terms| terms.as_ref().is_some_and(|terms| terms.cut))
+}
+
 impl Turns {
     /// So many slots, all free.
     pub(super) fn new(slots: usize) -> Self {
@@ -307,11 +312,7 @@ impl Slot<'_> {
     /// The guest has run for so many nanoseconds: its container pays. Says why it would want another turn.
     pub(super) fn pay(&self, share: &Share, nanos: u64) -> Wants {
         share.pay(self.start, nanos);
-        if TERMS.with_borrow(|terms| terms.as_ref().is_some_and(|terms| terms.cut)) {
-            Wants::More
-        } else {
-            Wants::Rested
-        }
+        if is_cut() { Wants::More } else { Wants::Rested }
     }
 
     /// Ends the turn of a guest that was told to yield: it stands in the line before its slot is handed on. Else the

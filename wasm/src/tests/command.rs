@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::*;
 
-const SPIN: &str = "(loop $ever (br $ever)) i32.const 0";
 const SLEEP: &str = include_str!("guests/sleep.wat");
 
 /// A module of WASI preview 1.

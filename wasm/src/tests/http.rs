@@ -241,6 +241,33 @@ async fn no_request_is_lost_while_instances_come_and_go() {
 }
 
 #[tokio::test]
+async fn no_request_of_wasi_0_3_is_lost_where_instances_are_interrupted() {
+    let node = Node::with(|config| {
+        (config.http.instances, config.http.requests_per_instance, config.http.requests_at_once) = (2, 7, 3);
+        config.workers = 1;
+    });
+    // It computes for so long that it is cut short for the other instance.
+    let compute = "(local $n i32) (loop $on (br_if $on (i32.lt_u
+        (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000000)))) (call $drop (local.get $request))";
+    let source = include_str!("guests/server03.wat").replace("(call $drop (local.get $request))", compute);
+    let running = node.start(component(&source, "server03"), |_| {}).await;
+    let real = node.loopback.real(80).unwrap();
+    let mut clients = JoinSet::new();
+    for _ in 0..16 {
+        clients.spawn(async move {
+            let mut client = Client::connect(real).await;
+            for _ in 0..20 {
+                assert_eq!(client.get("/").await.0, 500);
+            }
+        });
+    }
+    clients.join_all().await;
+    // It answers each request with an error, which its log tells; of one that was lost there is no word.
+    assert_eq!(node.stderr.text().matches("InternalError").count(), 320);
+    drop(running);
+}
+
+#[tokio::test]
 async fn a_client_may_speak_http_2() {
     let node = Node::new();
     let _running = node.start(server(), |_| {}).await;

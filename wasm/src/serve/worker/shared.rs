@@ -23,6 +23,7 @@ use super::{Instance, Late};
 use crate::serve::exchange::{Exchange, Turn, Unfinished};
 use crate::serve::{Job, Seat, Server};
 use crate::state::State;
+use crate::turns;
 
 /// How much longer than allowed a request may take before its whole instance is thrown away: by then the request
 /// would have been told, if the guest had let anything else happen in its instance.
@@ -124,8 +125,8 @@ pub(super) async fn run(server: &Server, instance: &mut Instance, first: Job) ->
     drive(server, desk, &seat.seat, work).await
 }
 
-/// Turns the instance's event loop, and looks at it from outside: when it stands still, the guest waits, or was
-/// interrupted, and may begin with one more request.
+/// Turns the instance's event loop, and looks at it from outside: when it stands still, the guest waits, and may begin
+/// with one more request.
 async fn drive(
     server: &Server,
     desk: &Desk,
@@ -143,11 +144,16 @@ async fn drive(
             if let Poll::Ready(ended) = work.as_mut().poll(context) {
                 return Poll::Ready(ended.flatten());
             }
-            if !desk.could.load(Relaxed) {
+            // One that was interrupted goes on where it was, and looks at no desk before it has come to its end.
+            if turns::is_cut() {
+                desk.could.store(false, Relaxed);
+            }
+            if !desk.could.swap(false, Relaxed) {
                 seat.decline();
                 break;
             }
             if !desk.put(seat.fetch(context.waker())) {
+                desk.could.store(true, Relaxed);
                 break;
             }
         }
