@@ -5,7 +5,7 @@
 mod http;
 mod network;
 
-pub use http::{Body, BodyError, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
+pub use http::{Body, BodyError, HttpRequest, HttpResponse, HttpServer, HttpService, Nodes, Unanswered, body_of};
 pub use network::{
     Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, InvalidSlot, NamedPort, PodNetwork,
     PodSlot, Protocol, Reached, Resolver,

@@ -36,6 +36,15 @@ pub const TAINT_UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// On a cordoned node: no new pods.
 pub const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
+/// The name of the class of Ingresses that we make.
+pub const INGRESS_CLASS: &str = "coracle";
+/// What our classes of Ingresses name as their controller.
+pub const INGRESS_CONTROLLER: &str = "coracle.dev/ingress";
+/// On an IngressClass: new Ingresses that name no class are of this one.
+pub const ANNOTATION_DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+/// Named the class of an Ingress before there was a field.
+pub const ANNOTATION_INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
+
 /// The finalizer that makes a deletion wait until the dependents are gone.
 pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer that makes a deletion leave the dependents alive.
@@ -79,6 +88,8 @@ pub const USER_SCHEDULER: &str = "system:kube-scheduler";
 pub const USER_PROXY: &str = "system:kube-proxy";
 /// The user of the DNS server.
 pub const USER_DNS: &str = "system:serviceaccount:kube-system:coredns";
+/// The user of the controller of Ingresses.
+pub const USER_INGRESS: &str = "system:serviceaccount:kube-system:coracle-ingress";
 /// Prefix of a node agent's user: `system:node:<node name>`.
 pub const USER_NODE_PREFIX: &str = "system:node:";
 

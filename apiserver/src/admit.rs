@@ -10,6 +10,7 @@ pub(crate) mod plugins;
 mod always_deny;
 mod always_pull_images;
 mod claim_resize;
+mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
 mod external_ips;

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use coracle_api::duration;
 use coracle_api::names::NodeName;
 use coracle_apiserver::AuthorizationMode;
+use coracle_network::IngressConfig;
 use coracle_runtime::images::Policy;
 use coracle_runtime::volumes::AllowedPath;
 use serde::Deserialize;
@@ -59,6 +60,12 @@ pub(crate) struct ServerOptions {
     /// Range of NodePorts [default: 30000-32767]
     #[arg(long, value_name = "FROM-TO")]
     service_node_port_range: Option<String>,
+    /// Port at which Ingresses are served by HTTP; 0 picks a free one [default: 80, or 8080 where that cannot be had]
+    #[arg(long, value_name = "PORT")]
+    ingress_http_port: Option<u16>,
+    /// Port at which Ingresses are served by HTTPS; 0 picks a free one [default: 443, or 8443 where that cannot be had]
+    #[arg(long, value_name = "PORT")]
+    ingress_https_port: Option<u16>,
     /// Name of this machine's node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
@@ -131,6 +138,8 @@ pub(crate) enum Part {
     Dns,
     /// The Service network: no NodePorts and cluster IPs
     Network,
+    /// The controller of Ingresses: another one may serve them
+    Ingress,
 }
 
 /// The options, decided.
@@ -143,6 +152,7 @@ pub(crate) struct Settings {
     pub(crate) cluster_cidr: String,
     pub(crate) service_cidr: String,
     pub(crate) node_ports: (u16, u16),
+    pub(crate) ingress: IngressConfig,
     pub(crate) node_name: NodeName,
     pub(crate) host_name: String,
     pub(crate) access: Access,
@@ -192,8 +202,8 @@ impl ServerOptions {
         let node_ports = self.service_node_port_range.or(file.service_node_port_range);
         let mut disabled: BTreeSet<Part> = self.disable.into_iter().chain(file.disable).collect();
         if disabled.contains(&Part::Network) {
-            // A pod needs an address.
-            disabled.insert(Part::Node);
+            // A pod needs an address, and an Ingress what leads to pods.
+            disabled.extend([Part::Node, Part::Ingress]);
         }
         let modes = or(self.authorization_mode, file.authorization_mode);
         let access = Access {
@@ -230,6 +240,10 @@ impl ServerOptions {
                 .or(file.service_cluster_ip_range)
                 .unwrap_or_else(|| SERVICE_CIDR.to_owned()),
             node_ports: port_range(node_ports.as_deref().unwrap_or(NODE_PORTS))?,
+            ingress: ingress_ports(
+                self.ingress_http_port.or(file.ingress_http_port),
+                self.ingress_https_port.or(file.ingress_https_port),
+            ),
             node_name,
             host_name,
             access,
@@ -264,6 +278,13 @@ fn port_range(text: &str) -> anyhow::Result<(u16, u16)> {
         Some((from, to)) if from <= to && from > 0 => Ok((from, to)),
         _ => bail!("--service-node-port-range {text:?} is no range; write for example 30000-32767"),
     }
+}
+
+/// Where Ingresses are served: at the port that is named and no other, or where it is usual.
+fn ingress_ports(http: Option<u16>, https: Option<u16>) -> IngressConfig {
+    let usual = IngressConfig::default();
+    let or = |named: Option<u16>, usual| named.map_or(usual, |port| vec![port]);
+    IngressConfig { http_ports: or(http, usual.http_ports), https_ports: or(https, usual.https_ports) }
 }
 
 /// When images are thrown away; the rules are the kubelet's.

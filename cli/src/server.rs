@@ -11,6 +11,7 @@ mod signals;
 mod stop;
 
 use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -54,6 +55,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let dns = build_dns(&settings, client(wellknown::USER_DNS)).await?;
     let dns_address = dns.as_ref().map(coracle_dns::Dns::addr);
     let network = build_network(&settings, client(wellknown::USER_PROXY)).await?;
+    let ingress = build_ingress(&settings, client(wellknown::USER_INGRESS), network.as_ref())?;
     let node = match &network {
         Some(network) if settings.runs(Part::Node) => {
             let resolver = bootstrap::resolver(dns.as_ref());
@@ -84,12 +86,19 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(network) = network {
         stages.spawn(stop::NETWORK, "network", |stop| network.run(stop));
     }
+    let sites = ingress.as_ref().map(coracle_network::Ingress::likely).unwrap_or_default();
+    if let Some(ingress) = ingress {
+        stages.spawn(stop::NETWORK, "ingress", |stop| ingress.run(stop));
+    }
     if let Some(dns) = dns {
         stages.spawn(stop::NETWORK, "dns", |stop| dns.run(stop));
     }
     let bootstrap_client = client(wellknown::USER_CONTROLLER_MANAGER);
     stages.spawn(stop::API, "apiserver", |stop| apiserver.run(stop));
     bootstrap::storage_class(bootstrap_client.clone()).await?;
+    if !sites.is_empty() {
+        bootstrap::ingress_class(bootstrap_client.clone()).await?;
+    }
     bootstrap::cluster_dns(bootstrap_client, &settings, dns_address).await?;
 
     output::line(&format!("coracle {} serves https://{api_address}", env!("CARGO_PKG_VERSION")));
@@ -100,9 +109,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             dns.port()
         ));
     }
+    if !sites.is_empty() {
+        output::line(&found_at(&sites));
+    }
     output::line(&format!("export KUBECONFIG={}", kubeconfig.display()));
 
     stages.run(signals).await
+}
+
+/// Where Ingresses are found, for a person.
+fn found_at(sites: &[(&str, SocketAddr)]) -> String {
+    let sites: Vec<String> = sites.iter().map(|(scheme, at)| format!("{scheme}://{at}")).collect();
+    format!("Ingresses, once there are any, are found at {}", sites.join(" and "))
 }
 
 async fn build_apiserver(
@@ -143,6 +161,16 @@ async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Res
         ..coracle_network::Config::default()
     };
     Ok(Some(coracle_network::Network::build(client, config).await.context("the network does not start")?))
+}
+
+fn build_ingress(
+    settings: &Settings,
+    client: kube::Client,
+    network: Option<&coracle_network::Network>,
+) -> anyhow::Result<Option<coracle_network::Ingress>> {
+    let Some(network) = network.filter(|_| settings.runs(Part::Ingress)) else { return Ok(None) };
+    let built = coracle_network::Ingress::build(client, settings.ingress.clone(), network);
+    Ok(Some(built.context("Ingresses cannot be served")?))
 }
 
 async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_dns::Dns>> {

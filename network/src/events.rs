@@ -1,4 +1,4 @@
-//! What the network says about Services, written as events.
+//! What the network says about Services and Ingresses, written as events.
 //!
 //! It refuses to pile up: when the API server does not answer, what is said beyond a few events is only logged.
 
@@ -14,7 +14,7 @@ use crate::listeners::Refusal;
 /// How many events are on their way at the same time.
 const EVENTS_IN_FLIGHT_MAX: usize = 16;
 
-/// Writes events about Services.
+/// Writes events.
 pub(crate) struct Events {
     client: Client,
     log: EventLog,
@@ -22,19 +22,20 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Events as seen from `node`.
+    /// Events about Services as seen from `node`.
     pub(crate) fn new(client: Client, node: &str) -> Self {
-        let log = EventLog::new("service-proxy", Some(node.to_owned()));
+        Self::of(client, "service-proxy", node)
+    }
+
+    /// Events of another component.
+    pub(crate) fn of(client: Client, component: &str, node: &str) -> Self {
+        let log = EventLog::new(component, Some(node.to_owned()));
         Self { client, log, sending: JoinSet::new() }
     }
 
     /// Says that a port of a Service could not be opened.
     pub(crate) fn failed_to_bind(&mut self, refusal: Refusal) {
         tracing::warn!(service = %refusal.service, "{}", refusal.message);
-        while self.sending.try_join_next().is_some() {}
-        if self.sending.len() >= EVENTS_IN_FLIGHT_MAX {
-            return;
-        }
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Service".to_owned()),
@@ -43,8 +44,16 @@ impl Events {
             uid: Some(refusal.uid),
             ..ObjectReference::default()
         };
-        let said = Said { about, kind: Kind::Warning, reason: "FailedToBind".to_owned(), message: refusal.message };
-        let Some(write) = self.log.record(&said, clock::now()) else { return };
+        self.say(&Said { about, kind: Kind::Warning, reason: "FailedToBind".to_owned(), message: refusal.message });
+    }
+
+    /// Says something.
+    pub(crate) fn say(&mut self, said: &Said) {
+        while self.sending.try_join_next().is_some() {}
+        if self.sending.len() >= EVENTS_IN_FLIGHT_MAX {
+            return;
+        }
+        let Some(write) = self.log.record(said, clock::now()) else { return };
         self.sending.spawn(send(self.client.clone(), write));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Its watches start where a list ended and miss nothing, as the real one's do; it checks nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -26,8 +26,15 @@ pub(crate) const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
 pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
 /// Where pods are.
 pub(crate) const PODS: &str = "/api/v1/pods";
+/// Where Ingresses are.
+pub(crate) const INGRESSES: &str = "/apis/networking.k8s.io/v1/ingresses";
+/// Where their classes are.
+pub(crate) const INGRESS_CLASSES: &str = "/apis/networking.k8s.io/v1/ingressclasses";
+/// Where Secrets are.
+pub(crate) const SECRETS: &str = "/api/v1/secrets";
 
-const PATHS: [&str; 5] = [SERVICES, SLICES, POLICIES, NAMESPACES, PODS];
+/// What may be listed and watched.
+const PATHS: [&str; 8] = [SERVICES, SLICES, POLICIES, NAMESPACES, PODS, INGRESSES, INGRESS_CLASSES, SECRETS];
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -37,6 +44,7 @@ pub(crate) struct FakeApi {
     history: Arc<watch::Sender<Vec<Change>>>,
     created: Arc<watch::Sender<Vec<Value>>>,
     now: Arc<Mutex<HashMap<(&'static str, String), Value>>>,
+    listed: Arc<Mutex<HashSet<&'static str>>>,
 }
 
 #[derive(Clone)]
@@ -52,6 +60,7 @@ impl FakeApi {
             history: Arc::new(watch::Sender::new(Vec::new())),
             created: Arc::new(watch::Sender::new(Vec::new())),
             now: Arc::default(),
+            listed: Arc::default(),
         }
     }
 
@@ -86,7 +95,12 @@ impl FakeApi {
         });
     }
 
-    /// Waits for something to be created that `wanted` accepts.
+    /// Whether a kind was ever listed.
+    pub(crate) fn was_listed(&self, path: &'static str) -> bool {
+        self.listed.lock().unwrap().contains(path)
+    }
+
+    /// Waits for something to be created that `wanted` accepts; a patch is `{"patched": path, "patch": patch}`.
     pub(crate) async fn created(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut created = self.created.subscribe();
         let created = created.wait_for(|all| all.iter().any(&wanted)).await.unwrap();
@@ -101,6 +115,13 @@ impl FakeApi {
             self.created.send_modify(|created| created.push(object));
             return whole(bytes);
         }
+        if head.method == Method::PATCH {
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let patch: Value = serde_json::from_slice(&bytes).unwrap();
+            let patched = json!({ "patched": head.uri.path(), "patch": patch });
+            self.created.send_modify(|created| created.push(patched));
+            return whole("{}");
+        }
         let query = head.uri.query().unwrap_or_default();
         let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
         let path = PATHS.into_iter().find(|path| *path == head.uri.path()).unwrap();
@@ -108,6 +129,7 @@ impl FakeApi {
             let since = value("resourceVersion").unwrap().parse().unwrap();
             return Response::new(BodyExt::boxed_unsync(StreamBody::new(self.changes(path, since))));
         }
+        self.listed.lock().unwrap().insert(path);
         let history = self.history.borrow();
         let now = self.now.lock().unwrap();
         let items: Vec<_> = now.iter().filter(|((of, _), _)| *of == path).map(|(_, object)| object).collect();

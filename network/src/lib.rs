@@ -4,7 +4,7 @@
 //! and the listeners by which the world outside reaches Services. It refuses to decide who is ready: that is in
 //! the EndpointSlices.
 //!
-//! Reading order: ranges and addresses, how they are bound, the table, policies, pods, then Services.
+//! Reading order: ranges and addresses, how they are bound, the table, policies, pods, then Services, at last Ingresses.
 
 mod addresses;
 mod cidr;
@@ -27,6 +27,8 @@ mod listeners;
 mod relay;
 mod services;
 
+mod ingress;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use bind::Mode;
 pub use cidr::{Cidr, InvalidCidr};
+pub use ingress::{Ingress, IngressConfig, IngressError};
 
 use addresses::PodAddresses;
 use balancers::Balancers;

@@ -169,6 +169,11 @@ impl Table {
         if self.policies.allow(from, protocol, endpoint) { reached } else { Err(ConnectError::Denied) }
     }
 
+    /// Whether the address is a pod's, of whatever node.
+    pub(crate) fn is_pod(&self, ip: IpAddr) -> bool {
+        self.ranges.cluster.contains(ip)
+    }
+
     /// Whether it is an address outside the cluster: no pod's, and of no Service.
     pub(crate) fn is_outside(&self, protocol: Protocol, to: Address) -> bool {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());

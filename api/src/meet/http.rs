@@ -30,6 +30,26 @@ pub trait HttpService: Send + Sync + 'static {
     async fn serve(&self, request: HttpRequest) -> HttpResponse;
 }
 
+/// Why a request has no answer.
+pub enum Unanswered {
+    /// Nobody has looked at it: here it is, to be asked elsewhere.
+    NotTaken(Box<HttpRequest>),
+    /// Who was asked ended over it. It may have done something.
+    BrokeOff,
+}
+
+/// An HTTP server that can be asked without a connection.
+///
+/// A request has its `Host` header and the path alone as its URI, as HTTP/1.1 has it on the wire.
+#[async_trait]
+pub trait HttpServer: Send + Sync {
+    /// Asks it; the response's body may go on streaming long after this returns.
+    ///
+    /// # Errors
+    /// [`Unanswered`], where a connection would have been refused, or would have broken off.
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, Unanswered>;
+}
+
 /// Finds the kubelet API of a node.
 ///
 /// Its paths are the kubelet's own: `/containerLogs/{namespace}/{pod}/{container}` with the query of `PodLogOptions`,

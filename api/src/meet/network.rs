@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::http::HttpServer;
 use crate::names::{InvalidName, NamespacedName, Uid};
 use crate::outside::{InvalidOutside, Outside};
 
@@ -129,6 +130,11 @@ pub struct Connection {
 pub trait ConnectionHandler: Any + Send + Sync {
     /// Takes one connection. Returns at once: the handler serves it on its own runtime.
     fn take(&self, connection: Connection);
+
+    /// The same server, asked request by request, if it speaks HTTP: spares both sides a connection.
+    fn http(&self) -> Option<&dyn HttpServer> {
+        None
+    }
 }
 
 /// Where a connect to an address leads.

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::attributes::Attributes;
 use super::{
-    always_deny, always_pull_images, claim_resize, default_storage_class, default_tolerations, external_ips, lifecycle,
-    namespace_exists, node_taint, priority, service_account, storage_in_use,
+    always_deny, always_pull_images, claim_resize, default_ingress_class, default_storage_class, default_tolerations,
+    external_ips, lifecycle, namespace_exists, node_taint, priority, service_account, storage_in_use,
 };
 use crate::answer::Refused;
 use crate::store::Key;
@@ -86,7 +86,7 @@ static PLUGINS: [Plugin; 41] = [
     Plugin::on("CertificateSigning"),
     Plugin::on("ClusterTrustBundleAttest"),
     Plugin::on("CertificateSubjectRestriction"),
-    Plugin::on("DefaultIngressClass"),
+    default_ingress_class::PLUGIN,
     external_ips::PLUGIN,
     Plugin::on("PodTopologyLabels"),
     Plugin::on("PodGroupWorkloadExists"),

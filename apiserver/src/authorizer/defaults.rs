@@ -4,7 +4,7 @@
 
 use coracle_api::wellknown::{
     GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED,
-    USER_CONTROLLER_MANAGER, USER_DNS, USER_PROXY, USER_SCHEDULER,
+    USER_CONTROLLER_MANAGER, USER_DNS, USER_INGRESS, USER_PROXY, USER_SCHEDULER,
 };
 use serde_json::{Value, json};
 
@@ -94,6 +94,15 @@ const ROLES: &[(&str, &[Row])] = &[
     (
         "system:coredns",
         &[On(READ, "core", "endpoints services pods namespaces nodes"), On(READ, "discovery.k8s.io", "endpointslices")],
+    ),
+    (
+        "coracle:ingress",
+        &[
+            On(READ, "networking.k8s.io", "ingresses ingressclasses"),
+            On("patch update", "networking.k8s.io", "ingresses/status"),
+            On(READ, "core", "secrets services"),
+            On("create patch update", "core events.k8s.io", "events"),
+        ],
     ),
     ("system:node", NODE),
     (
@@ -242,7 +251,7 @@ const ADMIN: &[Row] = &[
 ];
 
 /// A role, and the users and groups that have it everywhere.
-const BINDINGS: [(&str, &[&str], &[&str]); 13] = [
+const BINDINGS: [(&str, &[&str], &[&str]); 14] = [
     ("cluster-admin", &[], &[GROUP_MASTERS]),
     ("system:monitoring", &[], &["system:monitoring"]),
     ("system:discovery", &[], &[GROUP_AUTHENTICATED]),
@@ -254,6 +263,7 @@ const BINDINGS: [(&str, &[&str], &[&str]); 13] = [
     ("system:volume-scheduler", &[USER_SCHEDULER], &[]),
     ("system:node-proxier", &[USER_PROXY], &[]),
     ("system:coredns", &[USER_DNS], &[]),
+    ("coracle:ingress", &[USER_INGRESS], &[]),
     // Upstream leaves this one to the Node authorizer, which need not be in force here.
     ("system:node", &[], &[GROUP_NODES]),
     // Whoever may run pods may bring their images.

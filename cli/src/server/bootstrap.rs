@@ -1,5 +1,5 @@
-//! What a new cluster has beside the API server's own objects: the `kube-dns` Service, pointing at the DNS server, and
-//! the storage class `local-path`.
+//! What a new cluster has beside the API server's own objects: the `kube-dns` Service, pointing at the DNS server, the
+//! storage class `local-path`, and the class `coracle` of Ingresses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use coracle_api::meet::Resolver;
 use coracle_api::{storage, wellknown};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -36,19 +38,9 @@ pub(crate) async fn cluster_dns(
     patch_or_create(Api::<EndpointSlice>::namespaced(client, namespace), "kube-dns", slice(reachable)).await
 }
 
-/// On the namespace `kube-system`: the storage class of a new cluster has been made.
-const CLASS_MADE: &str = "coracle.dev/storage-class-made";
-
-/// Makes the storage class `local-path`, once in the life of a cluster: who deletes or changes it is not overruled by
-/// the next start.
+/// Makes the storage class `local-path`.
 pub(crate) async fn storage_class(client: kube::Client) -> anyhow::Result<()> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let unwritable = "the storage class of the cluster cannot be written";
-    let system = namespaces.get(wellknown::NAMESPACE_KUBE_SYSTEM).await.context(unwritable)?;
-    if storage::annotation(&system.metadata, CLASS_MADE).is_some() {
-        return Ok(());
-    }
-    let class = serde_json::from_value(json!({
+    let class: StorageClass = serde_json::from_value(json!({
         "metadata": {
             "name": storage::CLASS_LOCAL_PATH, "annotations": {storage::ANNOTATION_DEFAULT_CLASS: "true"},
         },
@@ -57,13 +49,39 @@ pub(crate) async fn storage_class(client: kube::Client) -> anyhow::Result<()> {
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": true,
     }))?;
-    match Api::<StorageClass>::all(client).create(&PostParams::default(), &class).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => {}
-        made => drop(made.context(unwritable)?),
+    once(client, "coracle.dev/storage-class-made", class).await.context("the storage class cannot be written")
+}
+
+/// Makes the class `coracle` of Ingresses.
+pub(crate) async fn ingress_class(client: kube::Client) -> anyhow::Result<()> {
+    let class: IngressClass = serde_json::from_value(json!({
+        "metadata": {
+            "name": wellknown::INGRESS_CLASS,
+            "annotations": {wellknown::ANNOTATION_DEFAULT_INGRESS_CLASS: "true"},
+        },
+        "spec": {"controller": wellknown::INGRESS_CONTROLLER},
+    }))?;
+    once(client, "coracle.dev/ingress-class-made", class).await.context("the class of Ingresses cannot be written")
+}
+
+/// Makes an object once in the life of a cluster: who deletes or changes it is not overruled by the next start.
+/// That it was made is noted on the namespace `kube-system`.
+async fn once<K>(client: kube::Client, mark: &str, object: K) -> anyhow::Result<()>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let system = namespaces.get(wellknown::NAMESPACE_KUBE_SYSTEM).await?;
+    if storage::annotation(&system.metadata, mark).is_some() {
+        return Ok(());
     }
-    let mark = json!({"metadata": {"annotations": {CLASS_MADE: storage::CLASS_LOCAL_PATH}}});
-    let marked = namespaces.patch(wellknown::NAMESPACE_KUBE_SYSTEM, &PatchParams::default(), &Patch::Merge(mark)).await;
-    marked.map(drop).context(unwritable)
+    match Api::<K>::all(client).create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        made => drop(made?),
+    }
+    let mark = json!({"metadata": {"annotations": {mark: object.meta().name}}});
+    namespaces.patch(wellknown::NAMESPACE_KUBE_SYSTEM, &PatchParams::default(), &Patch::Merge(mark)).await?;
+    Ok(())
 }
 
 fn service(ip: IpAddr) -> Value {
@@ -92,7 +110,7 @@ fn slice(address: SocketAddr) -> Value {
 
 async fn patch_or_create<K>(api: Api<K>, name: &str, object: Value) -> anyhow::Result<()>
 where
-    K: kube::Resource + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
+    K: kube::Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
 {
     let written = match api.patch(name, &PatchParams::default(), &Patch::Merge(&object)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {

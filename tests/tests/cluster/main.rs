@@ -18,6 +18,7 @@ mod guests;
 mod hooks;
 mod http;
 mod images;
+mod ingress;
 mod kube_rs;
 mod kubectl;
 mod kv;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use coracle_api::meet::{Connection, ConnectionHandler};
+use coracle_api::meet::{Connection, ConnectionHandler, HttpRequest, HttpResponse, HttpServer, Unanswered};
 use http::header::HOST;
 use http::{HeaderValue, Request};
 use http_body::{Body, Frame, SizeHint};
@@ -56,11 +57,11 @@ impl Front {
         B: Body<Data = Bytes, Error = Error> + Send + Unpin + 'static,
     {
         let server = &self.0;
+        // The container ends when what is under way has ended.
+        let under_way = server.serving.token();
         if server.draining.is_cancelled() {
             return None;
         }
-        // The container ends when what is under way has ended.
-        let under_way = server.serving.token();
         let response = server.answer(request).await;
         (!server.ended.is_cancelled()).then(|| response.map(|body| UnderWay { body, _token: under_way }.boxed_unsync()))
     }
@@ -94,7 +95,65 @@ impl Body for UnderWay {
     }
 }
 
+#[async_trait]
+impl HttpServer for Front {
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, Unanswered> {
+        let under_way = self.0.serving.token();
+        if self.0.draining.is_cancelled() {
+            return Err(Unanswered::NotTaken(Box::new(request)));
+        }
+        let counters = self.counters();
+        let request = request.map(|body| {
+            let body = body.map_err(|_| Error::ConnectionTerminated);
+            CountedBody { body, counters: counters.clone(), count: Counters::received }
+        });
+        let response = self.0.answer(request).await;
+        if self.0.ended.is_cancelled() {
+            return Err(Unanswered::BrokeOff);
+        }
+        Ok(response.map(|body| {
+            let body = UnderWay { body, _token: under_way };
+            let body = CountedBody { body, counters: counters.clone(), count: Counters::sent };
+            body.map_err(Into::into).boxed_unsync()
+        }))
+    }
+}
+
+/// A body whose bytes are counted though they go over no connection.
+struct CountedBody<B> {
+    body: B,
+    counters: Arc<Counters>,
+    count: fn(&Counters, usize),
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for CountedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let poll = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &poll
+            && let Some(data) = frame.data_ref()
+        {
+            (self.count)(&self.counters, data.len());
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl ConnectionHandler for Front {
+    fn http(&self) -> Option<&dyn HttpServer> {
+        Some(self)
+    }
+
     fn take(&self, connection: Connection) {
         let server = self.0.clone();
         if server.draining.is_cancelled() {

@@ -5,6 +5,7 @@ mod validate;
 use std::sync::Arc;
 
 use coracle_api::field::FieldError;
+use coracle_api::wellknown::ANNOTATION_INGRESS_CLASS as CLASS;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
@@ -24,9 +25,6 @@ const COLUMNS: &[Column] = &[
     text("Ports", "The ports it is reached on."),
     AGE,
 ];
-
-/// The annotation that named the class before there was a field.
-const CLASS: &str = "kubernetes.io/ingress.class";
 
 pub(super) fn row() -> Row {
     Row {
