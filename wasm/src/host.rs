@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use wasmtime::component::{Linker, ResourceType};
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
+use super::aside::Aside;
 use super::state::State;
 use super::ticker::Ticker;
 use super::turns::Turns;
@@ -39,7 +40,7 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// The fiber on which a guest runs has room for the host functions that it calls above its own stack.
 const FIBER_BYTES: usize = STACK_BYTES + 1024 * 1024;
 
-/// Threads for the file operations of all guests, and for guests that step aside; they come with use and go again.
+/// Threads for the file operations of all guests; they come with use and go again.
 const BLOCKING_THREADS_MAX: usize = 64;
 
 /// What all guests share.
@@ -49,6 +50,7 @@ pub(super) struct Host {
     linker01: wasmtime::Linker<State>,
     ticker: Ticker,
     turns: Arc<Turns>,
+    aside: Aside,
     room: Arc<Semaphore>,
     instances_max: usize,
     ended: CancellationToken,
@@ -63,6 +65,7 @@ impl Host {
         let linker = linker(&engine).map_err(engine_error)?;
         let linker01 = preview1::linker(&engine).map_err(engine_error)?;
         let turns = Arc::new(Turns::new(slots));
+        let aside = Aside::new(turns.at_once()).map_err(WasmError::Threads)?;
         let ticker = Ticker::start(&engine, turns.clone()).map_err(WasmError::Threads)?;
         let instances_max = instances_max(map_count().as_deref());
         let room = Arc::new(Semaphore::new(instances_max));
@@ -72,6 +75,7 @@ impl Host {
             linker01,
             ticker,
             turns,
+            aside,
             room,
             instances_max,
             ended: CancellationToken::new(),
@@ -98,6 +102,11 @@ impl Host {
     /// Who runs when more want to than may.
     pub(super) fn turns(&self) -> &Arc<Turns> {
         &self.turns
+    }
+
+    /// Where long turns are taken.
+    pub(super) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// Room for one more instance, as long as the permit lives; nothing when the process is full.

@@ -17,6 +17,7 @@ mod inspect;
 mod preview1;
 mod program;
 
+mod aside;
 mod bounds;
 mod host;
 mod memory;

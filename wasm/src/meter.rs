@@ -9,18 +9,19 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::task::block_in_place;
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
+use super::aside::Trip;
 use super::host::Host;
-use super::turns::{Claim, Share, Wants};
+use super::turns::{Claim, Share, Slot, Wants};
 
 /// How much unused quota a container may save up: what it may exceed its limit by in any one second, in parts of one.
 const BURST: Duration = Duration::from_millis(50);
@@ -147,21 +148,62 @@ fn cpu_of_turn(wall: Duration) -> u64 {
 
 /// A guest's future, each of whose turns is waited for, measured, paid for, and ticked.
 pub(super) struct Metered<T> {
-    guest: Pin<Box<dyn Future<Output = T> + Send>>,
+    place: Place<T>,
     cpu: Arc<Cpu>,
     host: Arc<Host>,
     pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where a guest is.
+enum Place<T> {
+    Here(Guest<T>),
+    /// It takes a long turn aside.
+    Away(Arc<Trip<Guest<T>, Poll<T>>>),
+    /// It is being sent.
+    Between,
+}
+
+struct Guest<T> {
+    future: Pin<Box<dyn Future<Output = T> + Send>>,
     claim: Claim,
     wants: Wants,
     /// Its last turn was a long one, or was to be: the next is taken where it keeps nobody's connections waiting.
     was_long: bool,
 }
 
+impl<T> Guest<T> {
+    /// Takes a turn.
+    fn turn(&mut self, slot: Slot<'_>, cpu: &Cpu, host: &Host, context: &mut Context<'_>) -> Poll<T> {
+        let _turn = host.ticker().turn();
+        let began = Instant::now();
+        slot.run(&cpu.share, began, cpu.leave(began));
+        // Epochs end a turn. Tokio's own count of what a task may do at once would show a guest with hundreds of ready
+        // sockets the same first ones again and again.
+        let poll = pin!(unconstrained(self.future.as_mut())).poll(context);
+        let ended = Instant::now();
+        let nanos = cpu_of_turn(ended - began);
+        cpu.charge(ended, nanos);
+        self.wants = slot.pay(&cpu.share, nanos);
+        // One that was cut short early has as much to do as before.
+        self.was_long = ended - began >= LONG_TURN || self.wants == Wants::More;
+        // Who must wait for quota first stands in no line meanwhile.
+        if poll.is_pending() && self.wants == Wants::More && cpu.not_before(ended).is_none() {
+            slot.rejoin(&mut self.claim, &cpu.share, context.waker());
+        }
+        poll
+    }
+}
+
 impl<T> Metered<T> {
     /// Meters `guest` on the account `cpu`.
     pub(super) fn new(guest: impl Future<Output = T> + Send + 'static, cpu: Arc<Cpu>, host: Arc<Host>) -> Self {
-        let (guest, claim, wants) = (Box::pin(guest), Claim::default(), Wants::Rested);
-        Self { guest, cpu, host, pause: None, claim, wants, was_long: false }
+        let (claim, wants) = (Claim::default(), Wants::Rested);
+        Self {
+            place: Place::Here(Guest { future: Box::pin(guest), claim, wants, was_long: false }),
+            cpu,
+            host,
+            pause: None,
+        }
     }
 
     /// Waits until the next turn is paid for.
@@ -178,45 +220,49 @@ impl<T> Metered<T> {
     }
 }
 
-impl<T> Future for Metered<T> {
+impl<T: Send + 'static> Future for Metered<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
+        if let Place::Away(trip) = &this.place {
+            let (guest, polled) = ready!(trip.poll_back(context));
+            this.place = Place::Here(guest);
+            match polled {
+                Ok(Poll::Pending) => {}
+                Ok(done) => return done,
+                Err(panic) => resume_unwind(panic),
+            }
+        }
         // Who stands in the line has paid, and may not keep a slot that it was given while it waits for quota again.
-        if !this.claim.is_waiting() {
+        if matches!(&this.place, Place::Here(guest) if !guest.claim.is_waiting()) {
             ready!(this.poll_quota(context));
         }
-        let host = this.host.clone();
+        let Place::Here(guest) = &mut this.place else { return Poll::Pending };
+        let host = &this.host;
         let hurry = || host.engine().increment_epoch();
-        let slot = ready!(host.turns().enter(&mut this.claim, &this.cpu.share, this.wants, context.waker(), hurry));
-        let _turn = host.ticker().turn();
-        let began = Instant::now();
-        slot.run(&this.cpu.share, began, this.cpu.leave(began));
-        // Epochs end a turn. Tokio's own count of what a task may do at once would show a guest with hundreds of ready
-        // sockets the same first ones again and again.
-        let mut guest = pin!(unconstrained(this.guest.as_mut()));
-        let poll = match this.was_long {
-            true => block_in_place(|| guest.as_mut().poll(context)),
-            false => guest.as_mut().poll(context),
-        };
-        let ended = Instant::now();
-        let nanos = cpu_of_turn(ended - began);
-        this.cpu.charge(ended, nanos);
-        this.wants = slot.pay(&this.cpu.share, nanos);
-        // One that was cut short early has as much to do as before.
-        this.was_long = ended - began >= LONG_TURN || this.wants == Wants::More;
-        // Who must wait for quota first stands in no line meanwhile.
-        if poll.is_pending() && this.wants == Wants::More && this.cpu.not_before(ended).is_none() {
-            slot.rejoin(&mut this.claim, &this.cpu.share, context.waker());
+        let start = ready!(host.turns().grant(&mut guest.claim, &this.cpu.share, guest.wants, context.waker(), hurry));
+        if !guest.was_long {
+            return guest.turn(host.turns().begin(start), &this.cpu, host, context);
         }
-        poll
+        let Place::Here(guest) = std::mem::replace(&mut this.place, Place::Between) else { return Poll::Pending };
+        let (cpu, there) = (this.cpu.clone(), host.clone());
+        let turn = move |guest: &mut Guest<T>, context: &mut Context<'_>| {
+            guest.turn(there.turns().begin(start), &cpu, &there, context)
+        };
+        this.place = Place::Away(host.aside().send(guest, context.waker().clone(), turn));
+        Poll::Pending
     }
 }
 
 impl<T> Drop for Metered<T> {
     fn drop(&mut self) {
-        self.host.turns().give_up(&mut self.claim);
+        if let Place::Away(trip) = &self.place {
+            self.place = trip.wait().map_or(Place::Between, Place::Here);
+        }
+        if let Place::Here(guest) = &mut self.place {
+            self.host.turns().give_up(&mut guest.claim);
+        }
     }
 }
 

@@ -8,11 +8,10 @@
 //! Invariant: while somebody waits, no slot is free. A turn that does not end when it should, because its guest is in
 //! a long call of the host or of the machine, lends its slot to the next until it ends.
 //!
-//! There are as many threads as slots. A guest whose last turn was longer than a request takes its next one aside:
-//! another thread takes over what else was to be done on its own (connections, timers, other guests). More threads
-//! from the start would be woken for each request, and cost a quarter of all requests where there is one core.
-//! So a lent slot has a thread only if the turn that lent it was taken aside: on a machine of one core, a guest whose
-//! first long turn is one long call of the host keeps the others waiting until that call ends.
+//! There are as many threads for guests as slots. A guest whose last turn was longer than a request takes its next one
+//! [aside](super::aside), so that those threads stay free for connections, timers and other guests. More of them from
+//! the start would be woken for each request, and cost a quarter of all requests where there is one core. The first
+//! long turn is taken where it comes: if it is one long call of the host, that thread waits for the call's end.
 
 mod line;
 
@@ -150,16 +149,22 @@ impl Turns {
         }
     }
 
+    /// How many turns there may be at the same time, with those that have lent their slots.
+    pub(super) fn at_once(&self) -> usize {
+        self.looks.len()
+    }
+
     /// A slot for a guest of the container with this share, now or when it is its turn; then `waker` is woken.
+    /// Says when the turn starts in virtual time; it is to [begin](Turns::begin) at once.
     /// `hurry` is called when the running guests should look whether they are to yield.
-    pub(super) fn enter<'a>(
-        &'a self,
+    pub(super) fn grant(
+        &self,
         claim: &mut Claim,
         share: &Arc<Share>,
         wants: Wants,
         waker: &Waker,
         hurry: impl FnOnce(),
-    ) -> Poll<Slot<'a>> {
+    ) -> Poll<u64> {
         if let Some(ticket) = &claim.0 {
             ticket.waker.register(waker);
             if !ticket.granted.load(SeqCst) {
@@ -167,15 +172,15 @@ impl Turns {
             }
             let start = ticket.start.load(Relaxed);
             claim.0 = None;
-            return Poll::Ready(self.begin(start));
+            return Poll::Ready(start);
         }
         let start = share.paid().max(self.now.load(Relaxed));
         if self.take_free() {
-            return Poll::Ready(self.begin(start));
+            return Poll::Ready(start);
         }
         let ticket = Ticket::new(share, waker);
         if !self.wait(start, wants, ticket.clone()) {
-            return Poll::Ready(self.begin(start));
+            return Poll::Ready(start);
         }
         claim.0 = Some(ticket);
         if wants == Wants::Rested {
@@ -232,7 +237,8 @@ impl Turns {
         })
     }
 
-    fn begin(&self, start: u64) -> Slot<'_> {
+    /// The turn of a guest that was granted a slot, on the thread that runs it.
+    pub(super) fn begin(&self, start: u64) -> Slot<'_> {
         if start > self.now.load(Relaxed) {
             self.now.fetch_max(start, Relaxed);
         }
@@ -347,7 +353,7 @@ mod tests {
     use super::*;
 
     fn claim<'a>(turns: &'a Turns, claim: &mut Claim, share: &Arc<Share>) -> Poll<Slot<'a>> {
-        turns.enter(claim, share, Wants::More, Waker::noop(), || {})
+        turns.grant(claim, share, Wants::More, Waker::noop(), || {}).map(|start| turns.begin(start))
     }
 
     fn share() -> Arc<Share> {
@@ -391,9 +397,9 @@ mod tests {
         let began = Instant::now();
         slot.run(&spinner, began.checked_sub(TURN_MIN * 2).unwrap(), None);
         let mut claims = [Claim::default(), Claim::default()];
-        assert!(turns.enter(&mut claims[0], &other, Wants::More, Waker::noop(), || hurried += 1).is_pending());
+        assert!(turns.grant(&mut claims[0], &other, Wants::More, Waker::noop(), || hurried += 1).is_pending());
         assert_eq!((hurried, turns.must_yield()), (0, false));
-        assert!(turns.enter(&mut claims[1], &rested, Wants::Rested, Waker::noop(), || hurried += 1).is_pending());
+        assert!(turns.grant(&mut claims[1], &rested, Wants::Rested, Waker::noop(), || hurried += 1).is_pending());
         assert_eq!((hurried, turns.must_yield()), (1, true));
         assert_eq!(slot.pay(&spinner, 400_000), Wants::More);
         other.pay(0, 1000);
