@@ -6,6 +6,7 @@
 mod attachments;
 mod containers;
 mod hooks;
+mod imports;
 mod inboxes;
 mod last_words;
 mod launch;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::imports::Imports;
 use super::last_words::LastWords;
 use super::live::{self, Live};
 use super::request_timeout::request_timeout;
@@ -55,6 +56,7 @@ pub(super) struct Order {
     pub(super) field: Option<String>,
     pub(super) container: Container,
     pub(super) attachment: Arc<dyn Attachment>,
+    pub(super) imports: Arc<Imports>,
     pub(super) dir: PodDir,
     pub(super) places: Arc<Places>,
     pub(super) slot: Slot,
@@ -124,6 +126,7 @@ impl Order {
         let image = self.image(name, &reference).await?;
         let (given, program) = tokio::join!(self.given(reference.base_name()), self.load(name, &image));
         let (given, program) = (given?, program?);
+        self.imports.note(&self.container.name, program.imports());
         let log = self.begin_log()?;
         let opened = Console::open(&self.container, &log);
         let Opened { console, streams, carrier } = opened.map_err(|error| {

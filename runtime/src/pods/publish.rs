@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::imports::{self, Imports};
+
 /// How long a status on the way to a better one waits for it.
 const SETTLE: Duration = Duration::from_millis(25);
 
@@ -31,14 +33,16 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher for `pod`, whose status is known to be what the object says.
-    pub(super) fn new(client: &Client, pod: &Pod) -> Self {
+    /// A publisher for `pod`, whose status is known to be what the object says, and of what it `imports`.
+    pub(super) fn new(client: &Client, pod: &Pod, imports: Arc<Imports>) -> Self {
         let before = Arc::new(pod.status.clone().unwrap_or_default());
         let writer = Writer {
             api: Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default()),
             name: pod.metadata.name.clone().unwrap_or_default(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             written: Arc::clone(&before),
+            imports,
+            shown: pod.metadata.annotations.as_ref().and_then(|all| all.get(imports::ANNOTATION).cloned()),
         };
         let (newest, statuses) = watch::channel(before);
         let mut task = JoinSet::new();
@@ -71,6 +75,9 @@ struct Writer {
     name: String,
     uid: String,
     written: Arc<PodStatus>,
+    imports: Arc<Imports>,
+    /// What the pod shows of them.
+    shown: Option<String>,
 }
 
 impl Writer {
@@ -115,13 +122,20 @@ impl Writer {
         true
     }
 
-    async fn patch(&self, status: &PodStatus) -> Result<Pod, kube::Error> {
+    async fn patch(&mut self, status: &PodStatus) -> Result<Pod, kube::Error> {
         let mut change = fields(status);
         for gone in fields(&self.written).into_iter().map(|(field, _)| field) {
             change.entry(gone).or_insert(Value::Null);
         }
-        let patch = json!({ "metadata": { "uid": self.uid }, "status": change });
-        self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await
+        let mut metadata = json!({ "uid": self.uid });
+        let imports = self.imports.text().filter(|text| self.shown.as_ref() != Some(text));
+        if let (Some(text), Some(fields)) = (&imports, metadata.as_object_mut()) {
+            fields.insert("annotations".to_owned(), json!({ (imports::ANNOTATION): text }));
+        }
+        let patch = json!({ "metadata": metadata, "status": change });
+        let written = self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.shown = imports.or(self.shown.take());
+        Ok(written)
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::imports::Imports;
 use super::launch::{self, Order};
 use super::prepare::{self, Prepared, prepare, references};
 use super::publish::Publisher;
@@ -93,6 +94,7 @@ pub(super) struct Worker {
     renew_at: Option<Timestamp>,
     current: Arc<PodStatus>,
     publisher: Publisher,
+    imports: Arc<Imports>,
     vanished: bool,
     released: bool,
 }
@@ -103,6 +105,7 @@ impl Worker {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         shared.inboxes.open(uid, reports.clone());
         let refers = !references(&pod).is_empty();
+        let imports = Arc::<Imports>::default();
         Self {
             images: shared.images.arrivals(),
             changes: refers.then(|| shared.sources.changes()),
@@ -113,7 +116,8 @@ impl Worker {
             tokens: Arc::default(),
             renew_at: None,
             current: Arc::new(pod.status.clone().unwrap_or_default()),
-            publisher: Publisher::new(&shared.client, &pod),
+            publisher: Publisher::new(&shared.client, &pod, Arc::clone(&imports)),
+            imports,
             tasks: JoinSet::new(),
             runs: BTreeMap::new(),
             attachment: None,
@@ -330,6 +334,7 @@ impl Worker {
             field: field(life, slot),
             container,
             attachment,
+            imports: Arc::clone(&self.imports),
             dir: self.dir.clone(),
             places: Arc::clone(&self.places),
             slot,

@@ -26,6 +26,7 @@ mod lifecycle;
 mod metrics;
 mod neighbours;
 mod network;
+mod policies;
 mod probes;
 mod pull;
 mod refusals;

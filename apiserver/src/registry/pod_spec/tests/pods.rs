@@ -184,6 +184,38 @@ fn annotations_that_mean_something_are_checked() {
 }
 
 #[test]
+fn what_a_pod_may_reach_outside_is_checked_and_stays() {
+    let with = |key: &str, value: &str| {
+        created(
+            json!({"metadata": {"name": "x", "annotations": {key: value}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}),
+        )
+    };
+    told(
+        &with("coracle.dev/allow-outside", "no"),
+        expect![[r#"metadata.annotations[coracle.dev/allow-outside]: Invalid value: "no": must be "true" or "false""#]],
+    );
+    told(
+        &with("coracle.dev/allowed-hosts", "http://a"),
+        expect![[
+            r#"metadata.annotations[coracle.dev/allowed-hosts]: Invalid value: "http://a": "http://a" is no host: write a name, '*.' and a domain, or an address, and ':' and a port where only that is allowed, as in api.example.com, *.example.org:443 or [2001:db8::1]:443"#
+        ]],
+    );
+    let stays = "may not be changed: what a pod may reach outside is fixed when it is created";
+    for value in [json!(null), json!("b.example")] {
+        let patch = json!({"metadata": {"annotations": {"coracle.dev/allowed-hosts": value}}});
+        let strategy = &row("Pod").strategy;
+        let (old, mut new) =
+            (with("coracle.dev/allowed-hosts", "a.example"), with("coracle.dev/allowed-hosts", "a.example"));
+        json_patch_merge(&mut new, &patch);
+        let errors = strategy.validate_update(&new, &old);
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [format!("metadata.annotations[coracle.dev/allowed-hosts]: Forbidden: {stays}")]
+        );
+    }
+}
+
+#[test]
 fn little_of_a_pod_may_change() {
     change(json!({}), json!({"containers": [{"name": "c", "image": "j:2"}]}), expect![[""]]);
     change(

@@ -1,0 +1,136 @@
+//! Asks others what a test tells it to ask, and says in a word how that went; so a test sees the network as a pod does.
+//!
+//! `caller` serves at port 7000: each connection brings one line and is given one.
+//! - `tcp HOST:PORT` connects
+//! - `udp HOST:PORT` sends a datagram and waits for one
+//! - `http HOST:PORT` asks for `/`
+//! - `name HOST` looks up
+//!
+//! The answer is `ok` (for `name`, the addresses), `refused`, `denied`, `silent`, `unknown`, or what else there was.
+//! `caller datagrams PORT` sends every datagram back.
+
+use std::env;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant};
+
+use wasip2::http::outgoing_handler::handle;
+use wasip2::http::types::{ErrorCode, Fields, OutgoingBody, OutgoingRequest, Scheme};
+
+/// Where questions are asked.
+const PORT: u16 = 7000;
+
+/// How long a datagram is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How often somebody looks whether one is there.
+const GLANCE: Duration = Duration::from_millis(5);
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("datagrams") => datagrams(arguments[2].parse().expect("a port")),
+        _ => questions(),
+    }
+}
+
+fn questions() {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).expect("the port is free");
+    println!("asks what it is told to ask at port {PORT}");
+    for stream in listener.incoming().map_while(Result::ok) {
+        if let Err(error) = question(&stream) {
+            println!("a question broke off: {error}");
+        }
+    }
+}
+
+fn question(mut stream: &TcpStream) -> std::io::Result<()> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let answer = match line.trim().split_once(' ') {
+        Some(("tcp", to)) => tcp(to),
+        Some(("udp", to)) => udp(to),
+        Some(("http", to)) => http(to),
+        Some(("name", name)) => names(name),
+        _ => return Ok(()),
+    };
+    println!("{} {answer}", line.trim());
+    writeln!(stream, "{answer}")
+}
+
+fn word(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "refused".to_owned(),
+        ErrorKind::PermissionDenied => "denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn tcp(to: &str) -> String {
+    TcpStream::connect(to).map_or_else(|error| word(&error), |_| "ok".to_owned())
+}
+
+fn udp(to: &str) -> String {
+    let exchange = || -> std::io::Result<bool> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(b"ahoy", to)?;
+        let sent = Instant::now();
+        while sent.elapsed() < SILENCE {
+            match socket.recv_from(&mut [0; 16]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::park_timeout(GLANCE),
+                received => return received.map(|_| true),
+            }
+        }
+        Ok(false)
+    };
+    match exchange() {
+        Ok(true) => "ok".to_owned(),
+        Ok(false) => "silent".to_owned(),
+        Err(error) => word(&error),
+    }
+}
+
+fn names(name: &str) -> String {
+    match (name, 0).to_socket_addrs() {
+        Ok(found) => found.map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" "),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+fn http(to: &str) -> String {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_authority(Some(to)).expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
+    let body = request.body().expect("a body is taken once");
+    OutgoingBody::finish(body, None).expect("it is empty");
+    let answer = handle(request, None).and_then(|future| {
+        future.subscribe().block();
+        future.get().expect("it is ready").expect("it is asked once")
+    });
+    match answer {
+        Ok(response) if response.status() == 200 => "ok".to_owned(),
+        Ok(response) => response.status().to_string(),
+        Err(ErrorCode::ConnectionRefused) => "refused".to_owned(),
+        Err(ErrorCode::HttpRequestDenied) => "denied".to_owned(),
+        Err(ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound) => "unknown".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn datagrams(port: u16) {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("the port is free");
+    println!("sends datagrams back at port {port}");
+    let mut buffer = [0; 2048];
+    loop {
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => {
+                if let Err(error) = socket.send_to(&buffer[..length], from) {
+                    println!("{from}: {error}");
+                }
+            }
+            Err(error) => println!("nothing received: {error}"),
+        }
+    }
+}
