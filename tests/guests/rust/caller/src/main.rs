@@ -14,6 +14,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{ErrorCode, Fields, OutgoingBody, OutgoingRequest, Scheme};
 
@@ -23,8 +24,8 @@ const PORT: u16 = 7000;
 /// How long a datagram is waited for.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How often somebody looks whether one is there.
-const GLANCE: Duration = Duration::from_millis(5);
+/// How often somebody looks whether one is there, in nanoseconds.
+const GLANCE: u64 = 5_000_000;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -78,7 +79,7 @@ fn udp(to: &str) -> String {
         let sent = Instant::now();
         while sent.elapsed() < SILENCE {
             match socket.recv_from(&mut [0; 16]) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::park_timeout(GLANCE),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => subscribe_duration(GLANCE).block(),
                 received => return received.map(|_| true),
             }
         }
