@@ -28,6 +28,8 @@ pub(crate) struct Needs<'a> {
     bound: Vec<Option<&'a PersistentVolume>>,
     /// Claims that wait for the pod's node, the most modest first.
     waiting: Vec<&'a PersistentVolumeClaim>,
+    /// A claim is bound, and its status does not say so yet. A node believes the status.
+    settling: bool,
     /// Another pod uses a claim that is for one alone.
     taken: bool,
 }
@@ -69,6 +71,7 @@ pub(crate) fn needs<'a>(pod: &Pod, storage: &'a Storage) -> Result<Needs<'a>, St
         let mut modes = claim.spec.iter().flat_map(|spec| spec.access_modes.iter().flatten());
         needs.taken |= modes.any(|mode| mode == READ_WRITE_ONCE_POD) && storage.is_used(&key);
         if is_bound(claim) {
+            needs.settling |= claim_phase(claim) != "Bound";
             needs.bound.push(storage.volumes.get(volume_name(claim)));
         } else if volume_name(claim).is_empty() && waits(claim, storage) {
             needs.waiting.push(claim);
@@ -136,9 +139,9 @@ pub(crate) fn prepare(needs: &Needs<'_>, node: &Node, storage: &Storage) -> Opti
 }
 
 impl Needs<'_> {
-    /// Whether any claim waits for the pod's node.
+    /// Whether the pod must wait for any claim before it is bound.
     pub(crate) fn wait(&self) -> bool {
-        !self.waiting.is_empty()
+        self.settling || !self.waiting.is_empty()
     }
 }
 

@@ -58,7 +58,8 @@ fn claim_spec(class: &str, volume: &str) -> Value {
 
 fn bound(name: &str, volume: &str) -> Value {
     let annotations = json!({"pv.kubernetes.io/bind-completed": "yes"});
-    json!({"metadata": {"name": name, "annotations": annotations}, "spec": claim_spec("late", volume)})
+    let meta = json!({"name": name, "annotations": annotations});
+    json!({"metadata": meta, "spec": claim_spec("late", volume), "status": {"phase": "Bound"}})
 }
 
 fn at(name: &str, host: &str) -> Value {
@@ -167,4 +168,15 @@ fn a_claim_for_one_pod_alone_is_used_by_one_pod() {
     expect!["0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."].assert_eq(&why);
     all.unplace(&Uid::new("u").unwrap());
     assert_eq!(schedule(&user, &all).unwrap().as_str(), "a");
+}
+
+#[test]
+fn a_pod_is_not_bound_before_the_status_of_its_claim_is() {
+    let waits = |phase: &str| {
+        let mut claim = bound("c", "v");
+        claim["status"] = json!({"phase": phase});
+        let all = with_storage(&[claim], &[at("v", "h")]);
+        needs(&user_of("c"), &all.storage).unwrap().wait()
+    };
+    assert!(waits("Pending") && !waits("Bound"));
 }
