@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 use super::line::{Tag, parse};
-use super::write::{ContainerLog, Progress};
+use super::write::{ContainerLog, Progress, Reading};
 use super::{file_name, runs};
 
 /// How much of a file is read at a time.
@@ -53,7 +53,8 @@ pub fn read(
             live.flush();
             // Before the files are opened, so that nothing written after goes unnoticed.
             let progress = live.follow();
-            let (files, generation) = live.open_all()?;
+            let reading = if options.follow { Reading::Following } else { Reading::Once };
+            let (files, generation) = live.open_all(reading)?;
             let follow = options.follow.then(|| Follow { log: Arc::clone(live), progress });
             (files, generation, follow)
         }

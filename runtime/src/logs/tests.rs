@@ -39,6 +39,17 @@ async fn lines_are_kept_whole_whatever_the_pieces() {
 }
 
 #[tokio::test]
+async fn who_only_looks_at_a_quiet_log_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::new(dir.path().join("logs"), Rotation::default());
+    let log = logs.begin(&place(), 0).unwrap();
+    assert_eq!(shown(&logs, 0, Options::default()).await, "");
+    assert_eq!(shown(&logs, 0, Options { tail: Some(3), ..Options::default() }).await, "");
+    assert!(!dir.path().join("logs").exists());
+    logs.end(&place(), &log);
+}
+
+#[tokio::test]
 async fn a_long_line_is_cut_in_the_file_and_whole_for_the_reader() {
     let dir = tempfile::tempdir().unwrap();
     let logs = Logs::new(dir.path(), Rotation::default());

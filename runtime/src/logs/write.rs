@@ -47,6 +47,15 @@ pub(super) struct Progress {
     pub(super) closed: bool,
 }
 
+/// How a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What is there.
+    Once,
+    /// Also what comes.
+    Following,
+}
+
 /// The log of one run of a container.
 #[derive(Debug)]
 pub struct ContainerLog {
@@ -101,12 +110,15 @@ impl ContainerLog {
         self.progress.subscribe()
     }
 
-    /// All its files, oldest first, and the number that the last will have when it is put aside. There is a last one,
-    /// for those who wait for it to grow.
-    pub(super) fn open_all(&self) -> io::Result<(Vec<File>, u64)> {
+    /// All its files, oldest first, and the number that the last will have when it is put aside. There is a last one
+    /// for those who wait for it to grow; others make none, so that a quiet log is read also where the disk is full.
+    pub(super) fn open_all(&self, reading: Reading) -> io::Result<(Vec<File>, u64)> {
         // Under the lock no file is put aside.
         let mut state = self.lock();
-        self.file(&mut state)?;
+        match reading {
+            Reading::Following => drop(self.file(&mut state)?),
+            Reading::Once => {}
+        }
         let generation = self.progress.borrow().generation;
         super::read::open_all(&self.dir, self.run).map(|files| (files, generation))
     }
