@@ -93,6 +93,9 @@ pub const USER_INGRESS: &str = "system:serviceaccount:kube-system:coracle-ingres
 /// Prefix of a node agent's user: `system:node:<node name>`.
 pub const USER_NODE_PREFIX: &str = "system:node:";
 
+/// In every namespace: the ConfigMap with the certificate of the cluster's authority, at the key `ca.crt`.
+pub const CONFIG_MAP_ROOT_CA: &str = "kube-root-ca.crt";
+
 /// The default scheduler's name in `spec.schedulerName`.
 pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// The domain of all names in the cluster.

@@ -118,6 +118,7 @@ pub struct Apiserver {
     service: IpAddr,
     tls: Tls,
     kubeconfig: PathBuf,
+    root_ca: String,
 }
 
 impl Apiserver {
@@ -178,7 +179,7 @@ impl Apiserver {
         made.map_err(|refused| BuildError::Bootstrap(refused.json().to_string()))?;
         machine.health.bootstrapped();
         let router = chain::router(Arc::clone(&machine));
-        Ok(Self { machine, router, listener, addr, service, tls, kubeconfig })
+        Ok(Self { machine, router, listener, addr, service, tls, kubeconfig, root_ca: pki.authority })
     }
 
     /// Where it listens.
@@ -191,6 +192,12 @@ impl Apiserver {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The certificate of the authority that signed the server's own, as PEM.
+    #[must_use]
+    pub fn root_ca(&self) -> &str {
+        &self.root_ca
     }
 
     /// A client in the same process, with no socket between, that is `identity`.

@@ -71,8 +71,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     // In the order in which they are stopped: first who makes work, last who keeps it.
     let mut stages = Stages::default();
     if settings.runs(Part::Controllers) {
-        let client = client(wellknown::USER_CONTROLLER_MANAGER);
-        let controllers = coracle_controllers::Controllers::build(client, coracle_controllers::Config::default());
+        let controllers = build_controllers(&apiserver, client(wellknown::USER_CONTROLLER_MANAGER));
         stages.spawn(stop::WORK_MAKERS, "controllers", |stop| controllers.run(stop));
     }
     if settings.runs(Part::Scheduler) {
@@ -147,6 +146,11 @@ async fn build_apiserver(
         ..coracle_apiserver::Config::new(&settings.data_dir)
     };
     Apiserver::build(config, Mounts { nodes, images }).await.context("the API server does not start")
+}
+
+fn build_controllers(apiserver: &Apiserver, client: kube::Client) -> coracle_controllers::Controllers {
+    let config = coracle_controllers::Config { root_ca: apiserver.root_ca().to_owned() };
+    coracle_controllers::Controllers::build(client, config)
 }
 
 async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_network::Network>> {

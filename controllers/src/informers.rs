@@ -9,14 +9,16 @@ mod feed;
 
 use std::sync::Arc;
 
+use coracle_api::wellknown::CONFIG_MAP_ROOT_CA;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,8 @@ pub(crate) struct Informers {
     pub(crate) claims: Arc<Informer<PersistentVolumeClaim>>,
     pub(crate) volumes: Arc<Informer<PersistentVolume>>,
     pub(crate) classes: Arc<Informer<StorageClass>>,
+    /// Of all ConfigMaps those with the certificate of the cluster's authority.
+    pub(crate) roots: Arc<Informer<ConfigMap>>,
 }
 
 impl Informers {
@@ -63,6 +67,8 @@ impl Informers {
         start(&self.claims, client, tasks, token);
         start(&self.volumes, client, tasks, token);
         start(&self.classes, client, tasks, token);
+        let roots = watcher::Config::default().fields(&format!("metadata.name={CONFIG_MAP_ROOT_CA}"));
+        tasks.spawn(feed::feed(Api::all(client.clone()), roots, Arc::clone(&self.roots), token.clone()));
     }
 
     /// Returns when every cache has been filled once.
@@ -83,9 +89,10 @@ impl Informers {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.classes.synced().await;
+        self.roots.synced().await;
     }
 }
 
 fn start<K: Cached>(informer: &Arc<Informer<K>>, client: &Client, tasks: &mut JoinSet<()>, token: &CancellationToken) {
-    tasks.spawn(feed::feed(Api::all(client.clone()), Arc::clone(informer), token.clone()));
+    tasks.spawn(feed::feed(Api::all(client.clone()), watcher::Config::default(), Arc::clone(informer), token.clone()));
 }

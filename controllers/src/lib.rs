@@ -27,6 +27,7 @@ mod node_lifecycle;
 mod persistent_volume;
 mod pod_gc;
 mod replicaset;
+mod root_ca;
 mod service_account;
 mod statefulset;
 mod storage_protection;
@@ -42,10 +43,13 @@ use events::Scribe;
 use informers::Informers;
 use reconcile::Context;
 
-/// What can be set about the controllers. Nothing yet: their numbers are Kubernetes' defaults.
+/// What can be set about the controllers. Their numbers are Kubernetes' defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {}
+pub struct Config {
+    /// The certificate of the cluster's authority, as PEM, that each namespace is given; empty: none.
+    pub root_ca: String,
+}
 
 /// All controllers, built and not yet running.
 pub struct Controllers {
@@ -57,6 +61,7 @@ pub struct Controllers {
     slices: Arc<endpointslice::EndpointSlices>,
     endpoints: Arc<endpoints::EndpointsObjects>,
     accounts: Arc<service_account::ServiceAccounts>,
+    root_ca: Arc<root_ca::RootCa>,
     namespaces: Arc<namespace::Namespaces>,
     nodes: Arc<node_lifecycle::NodeLifecycle>,
     pods: Arc<pod_gc::PodCollector>,
@@ -70,7 +75,7 @@ pub struct Controllers {
 impl Controllers {
     /// Builds the controllers on a client that may read and write everything.
     #[must_use]
-    pub fn build(client: Client, _config: Config) -> Self {
+    pub fn build(client: Client, config: Config) -> Self {
         let (recorder, scribe) = events::recorder();
         let context = Context { client, informers: Arc::new(Informers::default()), events: recorder };
         Self {
@@ -80,6 +85,7 @@ impl Controllers {
             slices: endpointslice::EndpointSlices::build(&context),
             endpoints: endpoints::EndpointsObjects::build(&context),
             accounts: service_account::ServiceAccounts::build(&context),
+            root_ca: root_ca::RootCa::build(&context, config.root_ca),
             namespaces: namespace::Namespaces::build(&context),
             nodes: node_lifecycle::NodeLifecycle::build(&context),
             pods: pod_gc::PodCollector::build(&context),
@@ -105,6 +111,7 @@ impl Controllers {
             reconcile::start(&self.slices, &mut tasks, &token);
             reconcile::start(&self.endpoints, &mut tasks, &token);
             reconcile::start(&self.accounts, &mut tasks, &token);
+            reconcile::start(&self.root_ca, &mut tasks, &token);
             reconcile::start(&self.namespaces, &mut tasks, &token);
             reconcile::start(&self.nodes, &mut tasks, &token);
             reconcile::start(&self.pods, &mut tasks, &token);

@@ -5,6 +5,7 @@
 
 mod face {
     pub(super) mod cluster;
+    mod root_ca;
     mod statefulsets;
 }
 

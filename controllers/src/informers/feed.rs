@@ -13,10 +13,15 @@ use tracing::warn;
 
 use super::cache::{Cached, Informer, Intake};
 
-/// Watches until `token` is cancelled.
-pub(crate) async fn feed<K: Cached>(api: Api<K>, informer: Arc<Informer<K>>, token: CancellationToken) {
+/// Watches what `config` selects until `token` is cancelled.
+pub(crate) async fn feed<K: Cached>(
+    api: Api<K>,
+    config: watcher::Config,
+    informer: Arc<Informer<K>>,
+    token: CancellationToken,
+) {
     let mut intake = Intake::new(informer);
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     while let Some(Some(event)) = token.run_until_cancelled(events.next()).await {
         match event {
             Ok(event) => intake.apply(event),

@@ -57,7 +57,8 @@ impl Cluster {
         let token = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let ours = server.client(Identity::user(USER_CONTROLLER_MANAGER));
-        tasks.spawn(Controllers::build(ours, coracle_controllers::Config::default()).run(token.clone()));
+        let config = coracle_controllers::Config { root_ca: server.root_ca().to_owned() };
+        tasks.spawn(Controllers::build(ours, config).run(token.clone()));
         let client = server.client(Identity::admin());
         tasks.spawn(play_agent(client.clone(), token.clone()));
         Self { client, tasks, token, _server: server, _dir: dir }

@@ -2,7 +2,7 @@
 
 from kubernetes import client, dynamic, utils
 from kubernetes.dynamic.exceptions import DynamicApiError
-from story import config_map, deployment, eventually, refused, run
+from story import ROOT_CA, config_map, deployment, eventually, refused, run
 
 
 def an_object_comes_back_as_it_was_sent(namespace):
@@ -50,12 +50,12 @@ def lists_come_in_pages_and_by_selectors(namespace):
         core.create_namespaced_config_map(namespace, config_map(f"n{number}", labels={"odd": str(number % 2)}))
     page = core.list_namespaced_config_map(namespace, limit=3)
     names = [item.metadata.name for item in page.items]
-    assert page.metadata.remaining_item_count == 4
+    assert page.metadata.remaining_item_count == 5
     core.delete_namespaced_config_map("n6", namespace)
     while page.metadata._continue:
         page = core.list_namespaced_config_map(namespace, limit=3, _continue=page.metadata._continue)
         names += [item.metadata.name for item in page.items]
-    assert names == [f"n{number}" for number in range(7)], "the list is of one moment"
+    assert names == [ROOT_CA] + [f"n{number}" for number in range(7)], "the list is of one moment"
     odd = core.list_namespaced_config_map(namespace, label_selector="odd in (1),odd!=2")
     assert [item.metadata.name for item in odd.items] == ["n1", "n3", "n5"]
     one = core.list_namespaced_config_map(namespace, field_selector="metadata.name=n2")
@@ -63,10 +63,10 @@ def lists_come_in_pages_and_by_selectors(namespace):
     with refused(400, "BadRequest"):
         core.list_namespaced_config_map(namespace, field_selector="data.a=1")
     cached = core.list_namespaced_config_map(namespace, resource_version="0", resource_version_match="NotOlderThan")
-    assert len(cached.items) == 6
+    assert len(cached.items) == 7
     core.delete_collection_namespaced_config_map(namespace, label_selector="odd=1")
     left = [item.metadata.name for item in core.list_namespaced_config_map(namespace).items]
-    assert left == ["n0", "n2", "n4"], left
+    assert left == [ROOT_CA, "n0", "n2", "n4"], left
 
 
 def a_dry_run_changes_nothing_and_validation_can_be_strict(namespace):

@@ -32,10 +32,24 @@ def namespace(name):
     """A namespace for the length of a story."""
     core = client.CoreV1Api()
     core.create_namespace({"metadata": {"name": name}})
+    eventually("what every namespace is given", lambda: has_root_ca(core, name))
     try:
         yield name
     finally:
         core.delete_namespace(name)
+
+
+# In every namespace: the certificate of the cluster's authority. It comes a moment after the namespace.
+ROOT_CA = "kube-root-ca.crt"
+
+
+def has_root_ca(core, name):
+    """Whether the namespace has the certificate yet."""
+    try:
+        return core.read_namespaced_config_map(ROOT_CA, name)
+    except client.ApiException as refusal:
+        assert refusal.status == 404, refusal
+        return None
 
 
 def eventually(what, check, seconds=30):
