@@ -4,26 +4,21 @@
 //! slices have generated names and would double.
 
 mod desired;
-mod plan;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use coracle_api::names::NamespacedName;
-use coracle_api::wellknown::{LABEL_ENDPOINTSLICE_MANAGED_BY, LABEL_SERVICE_NAME};
+use coracle_api::wellknown::{LABEL_ENDPOINTSLICE_MANAGED_BY, LABEL_HEADLESS, LABEL_SERVICE_NAME};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
-use crate::informers::{Change, Informers, Mark};
+use crate::informers::{Change, Informers};
+use crate::ownership::controller_reference;
 use crate::queue::Queue;
 use crate::reconcile::{Context, Controller, Next, ReconcileError};
-use crate::refusal::{Refusal, gone_is_fine, refusal};
 use crate::service_facts;
+use crate::slices::{Base, CATCH_UP, Slices, plan};
 use desired::desired_slices;
-use plan::plan;
 
 /// Who maintains the slices, as their label says.
 pub(crate) const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
@@ -31,20 +26,21 @@ pub(crate) const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 /// The label that says in which zone a node is.
 const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 
-/// How long to wait for the watch to show our own writes before looking again unasked.
-const CATCH_UP: Duration = Duration::from_secs(1);
-
 /// The controller.
 pub(crate) struct EndpointSlices {
     context: Context,
     queue: Queue<NamespacedName>,
-    written: Mutex<HashMap<NamespacedName, Vec<Mark>>>,
+    slices: Slices,
 }
 
 impl EndpointSlices {
     /// Builds the controller and lets it hear of Services, pods and slices.
     pub(crate) fn build(context: &Context) -> Arc<Self> {
-        let this = Arc::new(Self { context: context.clone(), queue: Queue::default(), written: Mutex::default() });
+        let this = Arc::new(Self {
+            context: context.clone(),
+            queue: Queue::default(),
+            slices: Slices::new(context, MANAGED_BY),
+        });
         let heard = Arc::clone(&this);
         context.informers.services.on_change(move |change| {
             let service = change.latest();
@@ -57,54 +53,8 @@ impl EndpointSlices {
             }
         });
         let heard = Arc::clone(&this);
-        context.informers.slices.on_change(move |change| {
-            let slice = change.latest();
-            if is_ours(slice)
-                && let Some(service) = slice.labels().get(LABEL_SERVICE_NAME)
-            {
-                heard.queue.add(NamespacedName::new(slice.namespace().unwrap_or_default(), service.as_str()));
-            }
-        });
+        this.slices.on_change(move |key| heard.queue.add(key));
         this
-    }
-
-    fn is_caught_up(&self, key: &NamespacedName) -> bool {
-        let mut all = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(marks) = all.get_mut(key) else { return true };
-        marks.retain(|mark| !self.context.informers.slices.has_passed(*mark));
-        let caught_up = marks.is_empty();
-        if caught_up {
-            all.remove(key);
-        }
-        caught_up
-    }
-
-    fn wrote(&self, key: &NamespacedName, slice: &EndpointSlice) {
-        let mark = self.context.informers.slices.mark(slice.metadata.resource_version.as_deref());
-        let mut all = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(key.clone()).or_default().push(mark);
-    }
-
-    async fn write(&self, key: &NamespacedName, plan: plan::Plan) -> Result<(), ReconcileError> {
-        let api: Api<EndpointSlice> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        for slice in plan.create {
-            match api.create(&PostParams::default(), &slice).await {
-                Ok(created) => self.wrote(key, &created),
-                Err(error) if refusal(&error) == Refusal::NamespaceTerminating => return Ok(()),
-                Err(error) => return Err(ReconcileError::api("create EndpointSlice")(error)),
-            }
-        }
-        for slice in plan.update {
-            let updated = api.replace(&slice.name_any(), &PostParams::default(), &slice).await;
-            self.wrote(key, &updated.map_err(ReconcileError::api("update EndpointSlice"))?);
-        }
-        for slice in plan.delete {
-            let params =
-                DeleteParams::background().preconditions(Preconditions { uid: slice.uid(), resource_version: None });
-            let deleted = api.delete(&slice.name_any(), &params).await;
-            gone_is_fine(deleted).map_err(ReconcileError::api("delete EndpointSlice"))?;
-        }
-        Ok(())
     }
 }
 
@@ -117,22 +67,33 @@ pub(crate) fn services_concerned(informers: &Informers, change: &Change<Pod>) ->
     }
     let namespace = change.latest().namespace().unwrap_or_default();
     let mut services = informers.services.in_namespace(&namespace);
-    services.retain(|service| {
-        service_facts::selector(service).is_some_and(|s| change.sides().any(|pod| s.matches(pod.labels())))
-    });
+    services.retain(|service| change.sides().any(|pod| service_facts::selects(service, pod)));
     services.iter().map(|service| NamespacedName::new(namespace.as_str(), service.name_any())).collect()
 }
 
 /// The pods that a Service selects, by name.
 pub(crate) fn selected_pods(informers: &Informers, service: &Service) -> Vec<Arc<Pod>> {
-    let Some(selector) = service_facts::selector(service) else { return Vec::new() };
     let mut pods = informers.pods.in_namespace(&service.namespace().unwrap_or_default());
-    pods.retain(|pod| selector.matches(pod.labels()));
+    pods.retain(|pod| service_facts::selects(service, pod));
     pods
 }
 
-fn is_ours(slice: &EndpointSlice) -> bool {
-    slice.labels().get(LABEL_ENDPOINTSLICE_MANAGED_BY).is_some_and(|by| by == MANAGED_BY)
+/// What the slices of a Service have in common.
+fn base(service: &Service) -> Base {
+    let mut labels = service.labels().clone();
+    labels.remove(LABEL_HEADLESS);
+    if service_facts::is_headless(service) {
+        labels.insert(LABEL_HEADLESS.to_owned(), String::new());
+    }
+    labels.insert(LABEL_SERVICE_NAME.to_owned(), service.name_any());
+    labels.insert(LABEL_ENDPOINTSLICE_MANAGED_BY.to_owned(), MANAGED_BY.to_owned());
+    Base {
+        name: service.name_any(),
+        namespace: service.namespace(),
+        labels,
+        annotations: None,
+        owner: controller_reference(service),
+    }
 }
 
 impl Controller for EndpointSlices {
@@ -148,13 +109,13 @@ impl Controller for EndpointSlices {
         let informers = &self.context.informers;
         // The slices of a Service that is gone are the garbage collector's.
         let Some(service) = informers.services.get(key).filter(|s| s.metadata.deletion_timestamp.is_none()) else {
-            self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.slices.forget(key);
             return Ok(Next::Done);
         };
         if service_facts::selector(&service).is_none() {
             return Ok(Next::Done);
         }
-        if !self.is_caught_up(key) {
+        if !self.slices.are_caught_up(key) {
             return Ok(Next::After(CATCH_UP));
         }
         let zone = |node: &str| {
@@ -162,9 +123,7 @@ impl Controller for EndpointSlices {
             node.and_then(|node| node.labels().get(LABEL_ZONE).cloned())
         };
         let wanted = desired_slices(&service, &selected_pods(informers, &service), zone);
-        let mut existing = informers.slices.in_namespace(&key.namespace);
-        existing.retain(|slice| is_ours(slice) && slice.labels().get(LABEL_SERVICE_NAME) == Some(&key.name));
-        self.write(key, plan(&service, &existing, wanted)).await?;
+        self.slices.write(key, plan(&base(&service), &self.slices.of(key), wanted)).await?;
         Ok(Next::Done)
     }
 }

@@ -15,11 +15,13 @@ mod queue;
 mod reconcile;
 mod refusal;
 mod service_facts;
+mod slices;
 
 mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod ephemeral_volume;
 mod garbage_collector;
 mod namespace;
@@ -59,6 +61,7 @@ pub struct Controllers {
     replicasets: Arc<replicaset::ReplicaSets>,
     statefulsets: Arc<statefulset::StatefulSets>,
     slices: Arc<endpointslice::EndpointSlices>,
+    mirroring: Arc<endpointslice_mirroring::Mirroring>,
     endpoints: Arc<endpoints::EndpointsObjects>,
     accounts: Arc<service_account::ServiceAccounts>,
     root_ca: Arc<root_ca::RootCa>,
@@ -83,6 +86,7 @@ impl Controllers {
             replicasets: replicaset::ReplicaSets::build(&context),
             statefulsets: statefulset::StatefulSets::build(&context),
             slices: endpointslice::EndpointSlices::build(&context),
+            mirroring: endpointslice_mirroring::Mirroring::build(&context),
             endpoints: endpoints::EndpointsObjects::build(&context),
             accounts: service_account::ServiceAccounts::build(&context),
             root_ca: root_ca::RootCa::build(&context, config.root_ca),
@@ -109,6 +113,7 @@ impl Controllers {
             reconcile::start(&self.replicasets, &mut tasks, &token);
             reconcile::start(&self.statefulsets, &mut tasks, &token);
             reconcile::start(&self.slices, &mut tasks, &token);
+            reconcile::start(&self.mirroring, &mut tasks, &token);
             reconcile::start(&self.endpoints, &mut tasks, &token);
             reconcile::start(&self.accounts, &mut tasks, &token);
             reconcile::start(&self.root_ca, &mut tasks, &token);

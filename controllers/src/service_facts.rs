@@ -1,17 +1,24 @@
 //! What a Service says about its backends: which pods, at which addresses, on which ports.
 
-use coracle_api::selector::Selector;
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use crate::pod_facts;
 
-/// Which pods are the Service's; nothing if it is not ours to say (no selector, or an external name).
-pub(crate) fn selector(service: &Service) -> Option<Selector> {
+/// The labels of the Service's pods; nothing if it is not ours to say (no selector, or an external name).
+pub(crate) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
     let spec = service.spec.as_ref().filter(|spec| spec.type_.as_deref() != Some("ExternalName"))?;
-    let labels = spec.selector.as_ref().filter(|labels| !labels.is_empty())?;
-    Some(Selector::from_map(labels))
+    spec.selector.as_ref().filter(|labels| !labels.is_empty())
+}
+
+/// Whether a pod is the Service's. Each change of a pod asks this of each Service of its namespace.
+pub(crate) fn selects(service: &Service, pod: &Pod) -> bool {
+    let Some(wanted) = selector(service) else { return false };
+    let labels = pod.labels();
+    wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
 /// Whether the Service has no address of its own.

@@ -3,19 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 
 use crate::pod_facts;
 use crate::service_facts;
-
-/// Endpoints that may share slices.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Group {
-    /// `IPv4` or `IPv6`.
-    pub(super) address_type: String,
-    pub(super) ports: Vec<EndpointPort>,
-    pub(super) endpoints: Vec<Endpoint>,
-}
+use crate::slices::Group;
 
 /// The groups for a Service and the pods it selects. Each family of the Service has at least one group.
 pub(super) fn desired_slices(
@@ -59,6 +51,7 @@ fn endpoint(service: &Service, pod: &Pod, family: &str, zone: &impl Fn(&str) -> 
     let terminating = pod_facts::is_terminating(pod);
     let ready = service_facts::publishes_not_ready(service) || serving && !terminating;
     let node = Some(pod_facts::node_name(pod)).filter(|name| !name.is_empty());
+    let zone = node.and_then(zone);
     Some(Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
@@ -69,9 +62,24 @@ fn endpoint(service: &Service, pod: &Pod, family: &str, zone: &impl Fn(&str) -> 
         hostname: service_facts::hostname(pod, service),
         node_name: node.map(str::to_owned),
         target_ref: Some(service_facts::pod_reference(pod)),
-        zone: node.and_then(zone),
+        hints: if ready { hints(service, node, zone.as_deref()) } else { None },
+        zone,
         ..Endpoint::default()
     })
+}
+
+/// For whom a ready endpoint is meant, where the Service wants its traffic near.
+fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let wanted = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let same_node = wanted == "PreferSameNode";
+    if !same_node && !matches!(wanted, "PreferClose" | "PreferSameZone") {
+        return None;
+    }
+    let hints = EndpointHints {
+        for_nodes: node.filter(|_| same_node).map(|name| vec![ForNode { name: name.to_owned() }]),
+        for_zones: zone.map(|name| vec![ForZone { name: name.to_owned() }]),
+    };
+    (hints != EndpointHints::default()).then_some(hints)
 }
 
 fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
@@ -161,5 +169,23 @@ mod tests {
         let endpoint = &groups[0].endpoints[0];
         assert_eq!(endpoint.hostname.as_deref(), Some("first"));
         assert_eq!((endpoint.node_name.as_deref(), endpoint.zone.as_deref()), (Some("n1"), Some("zone-of-n1")));
+    }
+
+    #[test]
+    fn traffic_that_is_to_stay_near_is_hinted_at() {
+        let pods = [pod("a", 1, "True", &json!({})), pod("b", 1, "False", &json!({}))];
+        let hinted = |way: &str| {
+            let service = service(&json!({"trafficDistribution": way}));
+            let groups = desired_slices(&service, &pods, |_| Some("z".to_owned()));
+            let names = |hints: &EndpointHints| {
+                let nodes = hints.for_nodes.iter().flatten().map(|n| format!("node {}", n.name));
+                nodes.chain(hints.for_zones.iter().flatten().map(|z| format!("zone {}", z.name))).collect::<Vec<_>>()
+            };
+            let endpoints = groups[0].endpoints.iter();
+            endpoints.map(|e| e.hints.as_ref().map(names).unwrap_or_default().join(", ")).collect::<Vec<_>>()
+        };
+        assert_eq!(hinted("PreferSameNode"), ["node n1, zone z", ""], "only what is ready");
+        assert_eq!(hinted("PreferClose"), ["zone z", ""]);
+        assert_eq!(hinted("PreferSameZone"), ["zone z", ""]);
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::EndpointPort;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 
-fn service() -> Service {
-    serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "a", "uid": "u", "labels": {"app": "web"}}}))
-        .unwrap()
+fn base() -> Base {
+    let owner = OwnerReference { name: "s".to_owned(), ..OwnerReference::default() };
+    let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+    Base { name: "s".to_owned(), namespace: Some("a".to_owned()), labels, annotations: None, owner }
 }
 
 fn endpoint(number: u16, node: &str) -> Endpoint {
@@ -63,30 +63,44 @@ fn writes(plan: &Plan) -> (usize, usize, usize) {
 fn one_change_is_one_write() {
     let mut serial = 0;
     let all = |range: std::ops::Range<u16>| range.map(|n| endpoint(n, "n")).collect::<Vec<_>>();
-    let first = plan(&service(), &[], vec![group(80, all(0..250))]);
+    let first = plan(&base(), &[], vec![group(80, all(0..250))]);
     assert_eq!(writes(&first), (3, 0, 0));
     let stored = applied(&[], &first, &mut serial);
-    assert_eq!(writes(&plan(&service(), &stored, vec![group(80, all(0..250))])), (0, 0, 0), "nothing changed");
-    assert_eq!(writes(&plan(&service(), &stored, vec![group(80, all(0..251))])), (0, 1, 0), "one more");
-    assert_eq!(writes(&plan(&service(), &stored, vec![group(80, all(1..250))])), (0, 1, 0), "one less");
+    assert_eq!(writes(&plan(&base(), &stored, vec![group(80, all(0..250))])), (0, 0, 0), "nothing changed");
+    assert_eq!(writes(&plan(&base(), &stored, vec![group(80, all(0..251))])), (0, 1, 0), "one more");
+    assert_eq!(writes(&plan(&base(), &stored, vec![group(80, all(1..250))])), (0, 1, 0), "one less");
     let mut moved = all(0..250);
     moved[7] = endpoint(7, "other");
-    assert_eq!(writes(&plan(&service(), &stored, vec![group(80, moved)])), (0, 1, 0), "one otherwise");
+    assert_eq!(writes(&plan(&base(), &stored, vec![group(80, moved)])), (0, 1, 0), "one otherwise");
 }
 
 #[test]
 fn a_service_without_pods_keeps_one_empty_slice() {
     let mut serial = 0;
-    let first = plan(&service(), &[], vec![group(80, vec![])]);
+    let first = plan(&base(), &[], vec![group(80, vec![])]);
     let stored = applied(&[], &first, &mut serial);
-    let labels = stored[0].labels();
-    assert_eq!(labels[LABEL_SERVICE_NAME], "s");
-    assert_eq!((labels[LABEL_ENDPOINTSLICE_MANAGED_BY].as_str(), labels["app"].as_str()), (MANAGED_BY, "web"));
-    assert_eq!(writes(&plan(&service(), &stored, vec![group(80, vec![])])), (0, 0, 0));
-    let one = plan(&service(), &stored, vec![group(80, vec![endpoint(1, "n")])]);
+    assert_eq!(stored[0].labels()["app"], "web");
+    assert_eq!(writes(&plan(&base(), &stored, vec![group(80, vec![])])), (0, 0, 0));
+    let one = plan(&base(), &stored, vec![group(80, vec![endpoint(1, "n")])]);
     assert_eq!(writes(&one), (0, 1, 0), "the empty one is filled");
     let stored = applied(&stored, &one, &mut serial);
-    assert_eq!(writes(&plan(&service(), &stored, vec![group(80, vec![])])), (0, 1, 0), "and emptied again");
+    assert_eq!(writes(&plan(&base(), &stored, vec![group(80, vec![])])), (0, 1, 0), "and emptied again");
+}
+
+#[test]
+fn endpoints_without_pods_are_told_apart_and_annotations_follow() {
+    let mut serial = 0;
+    let plain = |number: u16| Endpoint { target_ref: None, ..endpoint(number, "n") };
+    let noted = |note: &str| {
+        let annotations = BTreeMap::from([("note".to_owned(), note.to_owned())]);
+        Base { annotations: Some(annotations), ..base() }
+    };
+    let first = plan(&noted("a"), &[], vec![group(80, vec![plain(1), plain(2)])]);
+    let stored = applied(&[], &first, &mut serial);
+    assert_eq!(names(&stored), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(writes(&plan(&noted("a"), &stored, vec![group(80, vec![plain(2), plain(1)])])), (0, 0, 0));
+    assert_eq!(writes(&plan(&noted("b"), &stored, vec![group(80, vec![plain(1), plain(2)])])), (0, 1, 0));
+    assert_eq!(writes(&plan(&noted("a"), &stored, vec![])), (0, 0, 1));
 }
 
 proptest! {
@@ -99,7 +113,7 @@ proptest! {
         for (wanted, port) in rounds {
             let endpoints: Vec<_> = wanted.iter().map(|n| endpoint(*n, "n")).collect();
             let expected: BTreeSet<_> = endpoints.iter().map(identity).collect();
-            let plan = plan(&service(), &stored, vec![group(port, endpoints)]);
+            let plan = plan(&base(), &stored, vec![group(port, endpoints)]);
             stored = applied(&stored, &plan, &mut serial);
             let found = names(&stored);
             prop_assert_eq!(found.len(), expected.len(), "no endpoint twice");

@@ -6,26 +6,40 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::wellknown::{LABEL_ENDPOINTSLICE_MANAGED_BY, LABEL_HEADLESS, LABEL_SERVICE_NAME};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 
-use super::MANAGED_BY;
-use super::desired::Group;
-use crate::ownership::controller_reference;
-use crate::service_facts;
-
 /// The most endpoints in a slice (kube-controller-manager's `--max-endpoints-per-slice`).
-pub(super) const ENDPOINTS_MAX: usize = 100;
+const ENDPOINTS_MAX: usize = 100;
+
+/// Endpoints that may share slices.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Group {
+    /// `IPv4` or `IPv6`.
+    pub(crate) address_type: String,
+    pub(crate) ports: Vec<EndpointPort>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// What all slices of one Service have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    /// The Service's name, with which theirs begin.
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Those that are ours to set; nothing where all are others'.
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+    pub(crate) owner: OwnerReference,
+}
 
 /// What to write.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<Arc<EndpointSlice>>,
+pub(crate) struct Plan {
+    pub(crate) create: Vec<EndpointSlice>,
+    pub(crate) update: Vec<EndpointSlice>,
+    pub(crate) delete: Vec<Arc<EndpointSlice>>,
 }
 
 /// A slice that exists, on its way to what it should be.
@@ -36,8 +50,7 @@ struct Draft {
 }
 
 /// Plans the writes for a Service.
-pub(super) fn plan(service: &Service, existing: &[Arc<EndpointSlice>], wanted: Vec<Group>) -> Plan {
-    let labels = labels(service);
+pub(crate) fn plan(base: &Base, existing: &[Arc<EndpointSlice>], wanted: Vec<Group>) -> Plan {
     let mut plan = Plan::default();
     let mut left: Vec<Arc<EndpointSlice>> = existing.to_vec();
     for group in wanted {
@@ -46,7 +59,7 @@ pub(super) fn plan(service: &Service, existing: &[Arc<EndpointSlice>], wanted: V
         };
         let (mine, others): (Vec<_>, Vec<_>) = left.into_iter().partition(fits);
         left = others;
-        fill(service, &labels, mine, group, &mut plan);
+        fill(base, mine, group, &mut plan);
     }
     plan.delete.extend(left);
     reuse(&mut plan);
@@ -54,17 +67,11 @@ pub(super) fn plan(service: &Service, existing: &[Arc<EndpointSlice>], wanted: V
 }
 
 /// Distributes a group's endpoints over its slices.
-fn fill(
-    service: &Service,
-    labels: &BTreeMap<String, String>,
-    mine: Vec<Arc<EndpointSlice>>,
-    group: Group,
-    plan: &mut Plan,
-) {
+fn fill(base: &Base, mine: Vec<Arc<EndpointSlice>>, group: Group, plan: &mut Plan) {
     let is_placeholder = group.endpoints.is_empty();
     let mut missing: BTreeMap<String, Endpoint> =
         group.endpoints.into_iter().map(|endpoint| (identity(&endpoint), endpoint)).collect();
-    let mut drafts: Vec<Draft> = mine.into_iter().map(|stored| kept(stored, labels, &mut missing)).collect();
+    let mut drafts: Vec<Draft> = mine.into_iter().map(|stored| kept(stored, base, &mut missing)).collect();
     let mut missing: Vec<Endpoint> = missing.into_values().collect();
     // First where a write is due anyway, then in the fullest slice that takes all of the rest.
     for draft in drafts.iter_mut().filter(|draft| draft.changed) {
@@ -78,7 +85,7 @@ fn fill(
         take(draft, &mut missing);
     }
     let template = |endpoints: Vec<Endpoint>| EndpointSlice {
-        metadata: metadata(service, labels),
+        metadata: metadata(base),
         address_type: group.address_type.clone(),
         ports: Some(group.ports.clone()).filter(|ports| !ports.is_empty()),
         endpoints: Some(endpoints).filter(|endpoints| !endpoints.is_empty()),
@@ -93,7 +100,7 @@ fn fill(
         has_placeholder = is_placeholder;
         if draft.changed {
             let mut slice = template(draft.endpoints);
-            slice.metadata = ObjectMeta { labels: Some(labels.clone()), ..draft.stored.metadata.clone() };
+            slice.metadata = updated(base, &draft.stored);
             plan.update.push(slice);
         }
     }
@@ -103,14 +110,11 @@ fn fill(
 }
 
 /// What stays of a slice: its endpoints that are still wanted, as they are now.
-fn kept(
-    stored: Arc<EndpointSlice>,
-    labels: &BTreeMap<String, String>,
-    missing: &mut BTreeMap<String, Endpoint>,
-) -> Draft {
+fn kept(stored: Arc<EndpointSlice>, base: &Base, missing: &mut BTreeMap<String, Endpoint>) -> Draft {
     let before = stored.endpoints.clone().unwrap_or_default();
     let endpoints: Vec<_> = before.iter().filter_map(|old| missing.remove(&identity(old))).collect();
-    let changed = endpoints != before || stored.labels() != labels;
+    let same_annotations = base.annotations.as_ref().is_none_or(|ours| stored.annotations() == ours);
+    let changed = endpoints != before || *stored.labels() != base.labels || !same_annotations;
     Draft { stored, endpoints, changed }
 }
 
@@ -134,7 +138,8 @@ fn reuse(plan: &mut Plan) {
             None => created.push(slice),
             Some(at) => {
                 let old = plan.delete.swap_remove(at);
-                slice.metadata = ObjectMeta { labels: slice.metadata.labels, ..old.metadata.clone() };
+                let annotations = slice.metadata.annotations.or_else(|| old.metadata.annotations.clone());
+                slice.metadata = ObjectMeta { labels: slice.metadata.labels, annotations, ..old.metadata.clone() };
                 plan.update.push(slice);
             }
         }
@@ -142,30 +147,30 @@ fn reuse(plan: &mut Plan) {
     plan.create = created;
 }
 
+/// What tells an endpoint from the others of its Service: its pod, or where it has none its address.
 fn identity(endpoint: &Endpoint) -> String {
-    let target = endpoint.target_ref.clone().unwrap_or_default();
-    format!("{}/{}", target.name.unwrap_or_default(), target.uid.unwrap_or_default())
-}
-
-fn labels(service: &Service) -> BTreeMap<String, String> {
-    let mut labels = service.labels().clone();
-    labels.remove(LABEL_HEADLESS);
-    if service_facts::is_headless(service) {
-        labels.insert(LABEL_HEADLESS.to_owned(), String::new());
+    match &endpoint.target_ref {
+        Some(target) => {
+            format!("{}/{}", target.name.as_deref().unwrap_or_default(), target.uid.as_deref().unwrap_or_default())
+        }
+        None => endpoint.addresses.join(","),
     }
-    labels.insert(LABEL_SERVICE_NAME.to_owned(), service.name_any());
-    labels.insert(LABEL_ENDPOINTSLICE_MANAGED_BY.to_owned(), MANAGED_BY.to_owned());
-    labels
 }
 
-fn metadata(service: &Service, labels: &BTreeMap<String, String>) -> ObjectMeta {
+fn metadata(base: &Base) -> ObjectMeta {
     ObjectMeta {
-        generate_name: Some(format!("{}-", service.name_any())),
-        namespace: service.namespace(),
-        labels: Some(labels.clone()),
-        owner_references: Some(vec![controller_reference(service)]),
+        generate_name: Some(format!("{}-", base.name)),
+        namespace: base.namespace.clone(),
+        labels: Some(base.labels.clone()),
+        annotations: base.annotations.clone().filter(|annotations| !annotations.is_empty()),
+        owner_references: Some(vec![base.owner.clone()]),
         ..ObjectMeta::default()
     }
+}
+
+fn updated(base: &Base, stored: &EndpointSlice) -> ObjectMeta {
+    let annotations = base.annotations.clone().or_else(|| stored.metadata.annotations.clone());
+    ObjectMeta { labels: Some(base.labels.clone()), annotations, ..stored.metadata.clone() }
 }
 
 #[cfg(test)]
