@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::asked::{Asked, name_of};
 use crate::listeners::Listeners;
 use crate::routes::{Front, load_balancer_fronts};
 
@@ -39,13 +40,16 @@ impl Balancers {
     }
 
     /// Makes the status of Services say what is open.
-    pub(crate) fn tell(&mut self, services: &[Arc<Service>], listeners: &Listeners) {
+    pub(crate) fn tell<'a>(
+        &mut self,
+        services: impl Iterator<Item = (&'a Arc<Service>, Option<&'a Asked>)>,
+        listeners: &Listeners,
+    ) {
         while self.writing.try_join_next().is_some() {}
-        for service in services {
+        for (service, asked) in services {
             let name = name_of(service);
-            let Some(ingress) = change(service, self.address, |front| listeners.is_open(front, &name)) else {
-                continue;
-            };
+            let is_open = |front| listeners.is_open(front, &name);
+            let Some(ingress) = change(service, asked, self.address, is_open) else { continue };
             if self.writing.len() >= WRITES_IN_FLIGHT_MAX {
                 return;
             }
@@ -54,18 +58,18 @@ impl Balancers {
     }
 }
 
-fn name_of(service: &Service) -> NamespacedName {
-    let (namespace, name) = (service.metadata.namespace.clone(), service.metadata.name.clone());
-    NamespacedName::new(namespace.unwrap_or_default(), name.unwrap_or_default())
-}
-
 /// What the status is to say instead of what it says; nothing where it is right, or somebody else's.
-fn change(service: &Service, address: IpAddr, is_open: impl Fn(Front) -> bool) -> Option<Vec<LoadBalancerIngress>> {
+fn change(
+    service: &Service,
+    asked: Option<&Asked>,
+    address: IpAddr,
+    is_open: impl Fn(Front) -> bool,
+) -> Option<Vec<LoadBalancerIngress>> {
     let spec = service.spec.as_ref()?;
     if spec.load_balancer_class.is_some() {
         return None;
     }
-    let fronts = load_balancer_fronts(service);
+    let fronts = asked.map(load_balancer_fronts).unwrap_or_default();
     let open = !fronts.is_empty() && fronts.into_iter().all(is_open);
     let ingress = LoadBalancerIngress {
         ip: Some(address.to_string()),
@@ -103,7 +107,9 @@ mod tests {
         let address: IpAddr = Ipv4Addr::LOCALHOST.into();
         let told = |service: &Service, open: &[u16]| {
             let is_open = |front| matches!(front, Front::LoadBalancer(_, port) if open.contains(&port));
-            change(service, address, is_open).map(|i| i.iter().filter_map(|one| one.ip.clone()).collect::<Vec<_>>())
+            let asked = Asked::of(service);
+            change(service, asked.as_ref(), address, is_open)
+                .map(|i| i.iter().filter_map(|one| one.ip.clone()).collect::<Vec<_>>())
         };
         let here = json!([{ "ip": "127.0.0.1", "ipMode": "VIP" }]);
         assert_eq!(told(&service("LoadBalancer", json!([])), &[80]), None);

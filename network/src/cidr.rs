@@ -19,6 +19,12 @@ pub struct Cidr {
 pub struct InvalidCidr(String);
 
 impl Cidr {
+    /// One address alone.
+    #[must_use]
+    pub const fn host(ip: IpAddr) -> Self {
+        Self { base: ip, prefix: if ip.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// Whether the address belongs to the range.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

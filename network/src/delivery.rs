@@ -3,6 +3,7 @@
 //! A handler in this process is given the connection itself, with no second hop; only what a guest or another machine
 //! listens for is carried, byte by byte. It refuses to let a client wait for nobody: without endpoints it resets.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::carry::carry;
+use crate::health;
 use crate::routes::Front;
 use crate::table::{Destination, Table};
 
@@ -56,28 +59,39 @@ impl Delivery {
     }
 
     /// Takes a connection that came for a front. Returns at once.
-    pub(crate) fn take(self: &Arc<Self>, front: Front, client: TcpStream, peer: SocketAddr) {
+    pub(crate) fn take(self: &Arc<Self>, front: Front, mut client: TcpStream, peer: SocketAddr) {
         let Some(turned) = self.table.turned(front) else { return reset(&client) };
+        if let Front::HealthCheck(_) = front {
+            return self.aside(health::answer(client, turned.route));
+        }
+        if !turned.route.lets_in(peer.ip()) {
+            tracing::debug!(service = %turned.route.service, %peer, "not in loadBalancerSourceRanges: reset");
+            return reset(&client);
+        }
         let destination = |to: Address| Some((to, self.table.destination(to)?));
         let from = self.client(&client, peer);
         let is_let = |(to, _): &(Address, Destination)| self.table.policies().allow(from, Protocol::Tcp, *to);
         let mut tried =
             turned.endpoints(peer.ip()).filter_map(destination).take_while(is_let).take(ENDPOINTS_TRIED_MAX);
-        match tried.next() {
-            None => reset(&client),
-            Some((local, Destination::Handler(handler))) => self.hand_over(client, peer, local, &*handler),
-            Some(first) => {
-                let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-                    tracing::warn!(service = %turned.route.service, "too many carried connections: one was reset");
-                    return reset(&client);
-                };
-                let destinations = std::iter::once(first).chain(tried).collect();
-                let this = Arc::clone(self);
-                self.carried.spawn(async move {
-                    let _permit = permit;
-                    let shutdown = this.shutdown.clone();
-                    shutdown.run_until_cancelled(this.carry(client, peer, destinations)).await;
-                });
+        loop {
+            match tried.next() {
+                None => return reset(&client),
+                Some((local, Destination::Handler(handler))) => match self.hand_over(client, peer, local, &*handler) {
+                    Some(back) => client = back,
+                    None => return,
+                },
+                Some(first) => {
+                    let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+                        tracing::warn!(service = %turned.route.service, "too many carried connections: one was reset");
+                        return reset(&client);
+                    };
+                    let destinations = std::iter::once(first).chain(tried).collect();
+                    let this = Arc::clone(self);
+                    return self.aside(async move {
+                        let _permit = permit;
+                        this.carry(client, peer, destinations).await;
+                    });
+                }
             }
         }
     }
@@ -91,29 +105,52 @@ impl Delivery {
         }
     }
 
+    /// Runs a connection of ours until it ends, or all end.
+    fn aside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.carried.spawn(async move { shutdown.run_until_cancelled(work).await });
+    }
+
     /// Waits until everything that was carried has ended; `shutdown` makes it end.
     pub(crate) async fn ended(&self) {
         self.carried.close();
         self.carried.wait().await;
     }
 
-    fn hand_over(&self, client: TcpStream, peer: SocketAddr, local: Address, handler: &dyn ConnectionHandler) {
-        match client.into_std() {
-            Ok(stream) => handler.take(Connection { stream, peer: self.table.shown(peer), local }),
-            Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
-        }
+    /// Hands a connection to a handler; gives it back if the handler does not take it.
+    fn hand_over(
+        &self,
+        client: TcpStream,
+        peer: SocketAddr,
+        local: Address,
+        handler: &dyn ConnectionHandler,
+    ) -> Option<TcpStream> {
+        let handed = client.into_std().and_then(|stream| {
+            let connection = Connection { stream, peer: self.table.shown(peer), local };
+            handler.take(connection).err().map(|back| TcpStream::from_std(back.stream)).transpose()
+        });
+        handed.unwrap_or_else(|error| {
+            tracing::debug!(%error, %peer, "a connection could not be handed over");
+            None
+        })
     }
 
     async fn carry(&self, mut client: TcpStream, peer: SocketAddr, destinations: Vec<(Address, Destination)>) {
         for (local, destination) in destinations {
             let connected = match destination {
-                Destination::Handler(handler) => return self.hand_over(client, peer, local, &*handler),
+                Destination::Handler(handler) => match self.hand_over(client, peer, local, &*handler) {
+                    Some(back) => {
+                        client = back;
+                        continue;
+                    }
+                    None => return,
+                },
                 Destination::Pod(real) => self.connect_to_pod(real, peer).await,
                 Destination::Outside(real) => connect(None, real).await.map(|stream| (stream, None)),
             };
             match connected {
                 Ok((mut server, _disguise)) => {
-                    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
+                    if let Err(error) = carry(&mut client, &mut server).await {
                         tracing::debug!(%error, %peer, %local, "a carried connection broke off");
                     }
                     return;

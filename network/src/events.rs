@@ -34,7 +34,7 @@ impl Events {
     }
 
     /// Says that a port of a Service could not be opened.
-    pub(crate) fn failed_to_bind(&mut self, refusal: Refusal) {
+    pub(crate) fn refused(&mut self, refusal: Refusal) {
         tracing::warn!(service = %refusal.service, "{}", refusal.message);
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -44,7 +44,7 @@ impl Events {
             uid: Some(refusal.uid),
             ..ObjectReference::default()
         };
-        self.say(&Said { about, kind: Kind::Warning, reason: "FailedToBind".to_owned(), message: refusal.message });
+        self.say(&Said { about, kind: Kind::Warning, reason: refusal.reason.to_owned(), message: refusal.message });
     }
 
     /// Says something.

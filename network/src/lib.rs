@@ -12,6 +12,9 @@ mod cidr;
 mod accept;
 mod bind;
 
+mod affinity;
+mod asked;
+mod offered;
 mod routes;
 mod shards;
 mod table;
@@ -21,8 +24,11 @@ mod policy;
 mod pods;
 
 mod balancers;
+mod book;
+mod carry;
 mod delivery;
 mod events;
+mod health;
 mod listeners;
 mod relay;
 mod services;
@@ -46,7 +52,7 @@ use addresses::PodAddresses;
 use balancers::Balancers;
 use delivery::Delivery;
 use events::Events;
-use listeners::Listeners;
+use listeners::{Listeners, NodeAddress};
 use pods::Pods;
 use services::{Say, Watch};
 use table::{Ranges, Table};
@@ -159,7 +165,8 @@ impl Network {
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { config, client, table, pods: _ } = self;
         let delivery = Delivery::new(Arc::clone(&table), shutdown.clone());
-        let listeners = Listeners::new(Arc::clone(&table), Arc::clone(&delivery), config.node_address, config.mode);
+        let node = NodeAddress { name: config.node_name.clone(), ip: config.node_address };
+        let listeners = Listeners::new(Arc::clone(&table), Arc::clone(&delivery), node, config.mode);
         let events = Events::new(client.clone(), &config.node_name);
         let say = Say { events, balancers: Balancers::new(client.clone(), config.node_address) };
         let watch = Watch::new(&client, &config.node_name);

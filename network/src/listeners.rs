@@ -1,9 +1,10 @@
-//! The listeners of Services: one per NodePort and port of a load balancer, and one per cluster address where the host lets us bind it.
+//! The listeners of Services: one per port of the node that they have, and one per cluster or external address where
+//! the host lets us bind it.
 //!
 //! Level, not edge: [`Listeners::follow`] makes what is open equal to what is routed. A port that cannot be opened
 //! is said once and tried again; it never ends anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,10 +28,20 @@ const BOUND_CLUSTER_IPS_MAX: usize = 1024;
 pub(crate) struct Listeners {
     table: Arc<Table>,
     delivery: Arc<Delivery>,
-    node: IpAddr,
+    node: NodeAddress,
     mode: Mode,
     open: BTreeMap<Front, Open>,
+    /// How many of them are cluster addresses.
+    bound: usize,
     failed: BTreeMap<Front, String>,
+    /// Those that failed and may be opened later.
+    waiting: BTreeSet<Front>,
+}
+
+/// The node, as it names itself to people.
+pub(crate) struct NodeAddress {
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
 }
 
 enum Open {
@@ -43,39 +54,50 @@ enum Open {
 pub(crate) struct Refusal {
     pub(crate) service: NamespacedName,
     pub(crate) uid: String,
+    pub(crate) reason: &'static str,
     pub(crate) message: String,
 }
 
 impl Listeners {
-    /// Listeners at `node`'s address for its NodePorts and load balancers.
-    pub(crate) fn new(table: Arc<Table>, delivery: Arc<Delivery>, node: IpAddr, mode: Mode) -> Self {
-        Self { table, delivery, node, mode, open: BTreeMap::new(), failed: BTreeMap::new() }
+    /// Listeners at the node's address, and at cluster addresses if `mode` is real.
+    pub(crate) fn new(table: Arc<Table>, delivery: Arc<Delivery>, node: NodeAddress, mode: Mode) -> Self {
+        let (open, failed, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { table, delivery, node, mode, open, bound: 0, failed, waiting }
     }
 
-    /// Opens what is routed and closes what is not; returns what newly failed and concerns a person.
-    pub(crate) async fn follow(&mut self) -> Vec<Refusal> {
-        let routed = self.table.routed();
-        let gone: Vec<Front> = self.open.keys().filter(|front| !routed.contains_key(front)).copied().collect();
-        for front in gone {
-            if let Some(Open::Udp(relay)) = self.open.remove(&front) {
-                relay.close().await;
+    /// Opens those of these fronts that are routed and closes the others; returns what newly failed and concerns a
+    /// person.
+    pub(crate) async fn follow(&mut self, changed: &[Front]) -> Vec<Refusal> {
+        let mut missing = Vec::new();
+        for front in changed {
+            if self.table.turned(*front).is_none() {
+                self.close(*front).await;
+            } else if !self.open.contains_key(front) && !self.failed.contains_key(front) {
+                missing.push(*front);
             }
         }
-        self.failed.retain(|front, _| routed.contains_key(front));
-        let missing = |front: &&Front| !self.open.contains_key(front) && !self.failed.contains_key(front);
-        let missing: Vec<Front> = routed.keys().filter(missing).copied().collect();
         self.try_open(missing)
+    }
+
+    async fn close(&mut self, front: Front) {
+        self.failed.remove(&front);
+        self.waiting.remove(&front);
+        let Some(open) = self.open.remove(&front) else { return };
+        self.bound -= usize::from(matches!(front, Front::ClusterIp(..)));
+        if let Open::Udp(relay) = open {
+            relay.close().await;
+        }
     }
 
     /// Tries again what a person is waiting for.
     pub(crate) fn retry(&mut self) -> Vec<Refusal> {
-        let again = self.failed.keys().filter(|front| front.is_for_people()).copied().collect();
+        let again = self.waiting.iter().copied().collect();
         self.try_open(again)
     }
 
     /// Whether there is something to retry.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.failed.keys().any(|front| front.is_for_people())
+        !self.waiting.is_empty()
     }
 
     /// Whether `service` has what is routed at a front, and the front is open.
@@ -90,10 +112,15 @@ impl Listeners {
             match self.open(front) {
                 Ok(open) => {
                     self.failed.remove(&front);
+                    self.waiting.remove(&front);
+                    self.bound += usize::from(matches!(front, Front::ClusterIp(..)));
                     self.open.insert(front, open);
                 }
                 Err(error) => {
                     let text = error.to_string();
+                    if concerns_people(front, &error) {
+                        self.waiting.insert(front);
+                    }
                     if self.failed.insert(front, text.clone()).as_ref() != Some(&text) {
                         refusals.extend(self.refusal(front, &error));
                     }
@@ -104,19 +131,19 @@ impl Listeners {
     }
 
     fn open(&self, front: Front) -> io::Result<Open> {
-        let (protocol, at) = match front {
-            Front::NodePort(protocol, port) | Front::LoadBalancer(protocol, port) => {
-                (protocol, SocketAddr::new(self.node, port))
+        let at = match front {
+            Front::NodePort(_, port) | Front::LoadBalancer(_, port) | Front::HealthCheck(port) => {
+                SocketAddr::new(self.node.ip, port)
             }
-            Front::ClusterIp(protocol, at) => {
-                let bound = self.open.keys().filter(|front| matches!(front, Front::ClusterIp(..))).count();
-                if self.mode == Mode::Mapped || bound >= BOUND_CLUSTER_IPS_MAX {
+            Front::ExternalIp(_, at) => at,
+            Front::ClusterIp(_, at) => {
+                if self.mode == Mode::Mapped || self.bound >= BOUND_CLUSTER_IPS_MAX {
                     return Err(io::Error::from(io::ErrorKind::Unsupported));
                 }
-                (protocol, at)
+                at
             }
         };
-        match protocol {
+        match front.protocol() {
             Protocol::Tcp => {
                 let listener = bind_at(at)?.listen(BACKLOG)?;
                 let delivery = Arc::clone(&self.delivery);
@@ -128,17 +155,37 @@ impl Listeners {
     }
 
     fn refusal(&self, front: Front, error: &io::Error) -> Option<Refusal> {
-        let (field, protocol, port) = match front {
-            Front::NodePort(protocol, port) => ("nodePort", protocol, port),
-            Front::LoadBalancer(protocol, port) => ("port", protocol, port),
-            Front::ClusterIp(_, at) => {
-                tracing::debug!(%error, %at, "a cluster address is reached inside the cluster only");
-                return None;
+        if !concerns_people(front, error) {
+            tracing::debug!(%error, ?front, "an address is reached inside the cluster only");
+            return None;
+        }
+        let turned = self.table.turned(front)?;
+        let at = |port| SocketAddr::new(self.node.ip, port);
+        let (reason, message) = match front {
+            Front::NodePort(protocol, port) => (BIND, refused_text("nodePort", protocol, at(port), error)),
+            Front::LoadBalancer(protocol, port) => (BIND, refused_text("port", protocol, at(port), error)),
+            Front::ClusterIp(protocol, at) => (BIND, refused_text("port", protocol, at, error)),
+            Front::ExternalIp(protocol, at) => (BIND, refused_text("externalIP", protocol, at, error)),
+            Front::HealthCheck(port) => {
+                let (node, service) = (&self.node.name, turned.route.service.to_string());
+                let message = format!("node {node} failed to start healthcheck {service:?} on port {port}: {error}");
+                ("FailedToStartServiceHealthcheck", message)
             }
         };
-        let turned = self.table.turned(front)?;
-        let message = refused_text(field, protocol, SocketAddr::new(self.node, port), error);
-        Some(Refusal { service: turned.route.service.clone(), uid: turned.route.uid.clone(), message })
+        Some(Refusal { service: turned.route.service.clone(), uid: turned.route.uid.clone(), reason, message })
+    }
+}
+
+/// The reason of events that tell of a port that is not open.
+const BIND: &str = "FailedToBind";
+
+/// Whether somebody waits for what could not be opened: a cluster address is reached inside the cluster all the same,
+/// and an external address may be that of another machine.
+fn concerns_people(front: Front, error: &io::Error) -> bool {
+    match front {
+        Front::NodePort(..) | Front::LoadBalancer(..) | Front::HealthCheck(_) => true,
+        Front::ExternalIp(..) => error.kind() != io::ErrorKind::AddrNotAvailable,
+        Front::ClusterIp(..) => false,
     }
 }
 

@@ -118,8 +118,10 @@ impl Attachment for Pod {
                 if !table.policies().allow(peer.ip(), Protocol::Tcp, local) {
                     return reset(&stream);
                 }
-                match stream.into_std() {
-                    Ok(stream) => taker.take(Connection { stream, peer, local }),
+                let taken = stream.into_std().map(|stream| taker.take(Connection { stream, peer, local }));
+                match taken {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => tracing::debug!(%peer, %local, "a connection was not taken"),
                     Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
                 }
             };
@@ -149,6 +151,10 @@ impl Attachment for Pod {
 
     fn shown(&self, real: SocketAddr) -> SocketAddr {
         self.node.table.shown(real)
+    }
+
+    async fn withdrawn(&self) {
+        self.node.table.withdrawn(self.ip).await;
     }
 }
 

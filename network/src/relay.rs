@@ -1,6 +1,6 @@
 //! Datagrams to a Service: each client gets a flow of its own to one endpoint, and replies come back by it.
 //!
-//! Invariant: a flow keeps its endpoint while it is used, as a connection would; what cannot be sent is dropped,
+//! Invariant: a flow keeps its endpoint while both are there, as a connection would; what cannot be sent is dropped,
 //! as datagrams may be.
 
 use std::collections::HashMap;
@@ -9,13 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use coracle_api::meet::Protocol;
+use coracle_api::meet::{Address, Protocol};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
 
-use crate::routes::Front;
-use crate::table::{Destination, Table};
+use crate::routes::{Front, Route};
+use crate::table::{Destination, Table, Turned};
 
 /// How many clients one port of a Service has at the same time: each takes a file.
 const FLOWS_MAX: usize = 1024;
@@ -49,15 +49,32 @@ impl Relay {
     }
 }
 
+/// The way of one client's datagrams.
+struct Flow {
+    sender: mpsc::Sender<Vec<u8>>,
+    endpoint: Address,
+    /// The route by which the endpoint was last found usable.
+    route: Arc<Route>,
+}
+
+impl Flow {
+    /// Whether the endpoint may still be used.
+    fn holds(&mut self, route: &Arc<Route>) -> bool {
+        let holds = Arc::ptr_eq(&self.route, route) || route.endpoints.binary_search(&self.endpoint).is_ok();
+        self.route = Arc::clone(route);
+        holds
+    }
+}
+
 async fn relay(socket: UdpSocket, front: Front, table: Arc<Table>) {
     let socket = Arc::new(socket);
-    let mut flows: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
+    let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut tasks: JoinSet<SocketAddr> = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         let (length, client) = tokio::select! {
             Some(ended) = tasks.join_next() => {
-                if let Ok(client) = ended && flows.get(&client).is_some_and(mpsc::Sender::is_closed) {
+                if let Ok(client) = ended && flows.get(&client).is_some_and(|flow| flow.sender.is_closed()) {
                     flows.remove(&client);
                 }
                 continue;
@@ -70,33 +87,39 @@ async fn relay(socket: UdpSocket, front: Front, table: Arc<Table>) {
                 }
             },
         };
-        let datagram = buffer.get(..length).unwrap_or_default().to_vec();
-        let datagram = match flows.get(&client).map(|flow| flow.try_send(datagram.clone())) {
-            Some(Ok(()) | Err(TrySendError::Full(_))) => continue,
-            Some(Err(TrySendError::Closed(datagram))) => datagram,
-            None => datagram,
-        };
+        let Some(turned) = table.turned(front).filter(|turned| turned.route.lets_in(client.ip())) else { continue };
+        let mut datagram = buffer.get(..length).unwrap_or_default().to_vec();
+        if let Some(flow) = flows.get_mut(&client) {
+            if flow.holds(&turned.route) {
+                match flow.sender.try_send(datagram) {
+                    Ok(()) | Err(TrySendError::Full(_)) => continue,
+                    Err(TrySendError::Closed(back)) => datagram = back,
+                }
+            } else {
+                // Its endpoint is gone: the next one answers. Without a sender the old flow ends.
+                flows.remove(&client);
+            }
+        }
         if tasks.len() >= FLOWS_MAX {
             tracing::warn!(%client, "too many datagram flows: a datagram was dropped");
             continue;
         }
-        let Some(endpoint) = endpoint(&table, front, client) else { continue };
+        let Some((endpoint, real)) = endpoint(&table, &turned, client) else { continue };
         let (sender, receiver) = mpsc::channel(WAITING_DATAGRAMS_MAX);
         if sender.try_send(datagram).is_ok() {
-            flows.insert(client, sender);
-            tasks.spawn(flow(Arc::downgrade(&socket), client, endpoint, receiver));
+            flows.insert(client, Flow { sender, endpoint, route: turned.route });
+            tasks.spawn(flow(Arc::downgrade(&socket), client, real, receiver));
         }
     }
 }
 
-/// The real address of an endpoint that takes datagrams, if the policies let the client send to it.
-fn endpoint(table: &Table, front: Front, client: SocketAddr) -> Option<SocketAddr> {
-    let turned = table.turned(front)?;
-    let (to, real) = turned.endpoints(client.ip()).find_map(|to| match table.destination(to)? {
+/// An endpoint that takes datagrams, and its real address, if the policies let the client send to it.
+fn endpoint(table: &Table, turned: &Turned, client: SocketAddr) -> Option<(Address, SocketAddr)> {
+    let found = turned.endpoints(client.ip()).find_map(|to| match table.destination(to)? {
         Destination::Pod(real) | Destination::Outside(real) => Some((to, real)),
         Destination::Handler(_) => None,
-    })?;
-    table.policies().allow(table.shown(client).ip(), Protocol::Udp, to).then_some(real)
+    });
+    found.filter(|(to, _)| table.policies().allow(table.shown(client).ip(), Protocol::Udp, *to))
 }
 
 /// Carries the datagrams of one client until it has been silent for long enough; returns whose it was.
@@ -111,7 +134,10 @@ async fn flow(
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
             tokio::select! {
-                Some(datagram) = from_client.recv() => { socket.send(&datagram).await?; }
+                datagram = from_client.recv() => match datagram {
+                    Some(datagram) => { socket.send(&datagram).await?; }
+                    None => return Ok(()),
+                },
                 length = socket.recv(&mut buffer) => {
                     let Some(listener) = listener.upgrade() else { return io::Result::Ok(()) };
                     listener.send_to(buffer.get(..length?).unwrap_or_default(), client).await?;

@@ -1,19 +1,21 @@
 //! The table: what every address of the cluster means on this machine, read by every connection without a lock.
 //!
-//! Invariant: readers see whole snapshots. Pod ports change with every pod and so are kept in shards, each a small
-//! map that is copied and swapped; routes are swapped as a whole by the one task that watches Services.
+//! Invariant: readers see whole routes and listeners. Both change all the time and so are kept in shards, each a small
+//! map that is copied and swapped; routes are changed by the one task that watches Services.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
 use coracle_api::meet::{Address, ConnectError, ConnectionHandler, Protocol, Reached};
+use coracle_api::names::NamespacedName;
+use tokio::sync::watch;
 
+use crate::affinity::Memory;
+use crate::book::Changes;
 use crate::cidr::Cidr;
 use crate::policy::Policies;
-use crate::routes::{Front, Route, Routes};
+use crate::routes::{Front, Route};
 use crate::shards::Shards;
 
 /// Who listens at a pod's port.
@@ -39,7 +41,7 @@ pub(crate) enum Destination {
 #[derive(Clone)]
 pub(crate) struct Turned {
     pub(crate) route: Arc<Route>,
-    turn: Arc<AtomicUsize>,
+    memory: Arc<Memory>,
 }
 
 /// The cluster's ranges of addresses.
@@ -58,7 +60,11 @@ pub(crate) struct Table {
     policies: Policies,
     listeners: Shards<SocketAddr, Listener>,
     shown: Shards<SocketAddr, SocketAddr>,
-    routes: ArcSwap<BTreeMap<Front, Turned>>,
+    routes: Shards<Front, Turned>,
+    /// How many routes lead to each pod of this node.
+    led: Mutex<HashMap<IpAddr, usize>>,
+    /// Told of each change of routes.
+    changed: watch::Sender<()>,
 }
 
 impl Table {
@@ -68,7 +74,9 @@ impl Table {
             policies: Policies::new(ranges.pods),
             listeners: Shards::new(),
             shown: Shards::new(),
-            routes: ArcSwap::from_pointee(BTreeMap::new()),
+            routes: Shards::new(),
+            led: Mutex::default(),
+            changed: watch::Sender::new(()),
         }
     }
 
@@ -112,25 +120,73 @@ impl Table {
         self.shown.get(&real).unwrap_or(real)
     }
 
-    /// Swaps the routes. A front that stays keeps its turn, so that a change of endpoints does not favour the first.
-    pub(crate) fn route(&self, routes: Routes) {
-        let before = self.routes.load();
-        let turned = |(front, route): (Front, Route)| match before.get(&front) {
-            Some(same) if *same.route == route => (front, same.clone()),
-            Some(other) => (front, Turned { route: Arc::new(route), turn: Arc::clone(&other.turn) }),
-            None => (front, Turned { route: Arc::new(route), turn: Arc::default() }),
-        };
-        self.routes.store(Arc::new(routes.into_iter().map(turned).collect()));
+    /// Changes routes. A front that stays keeps its memory, so that a change of endpoints does not favour the first, and
+    /// a new one shares that of the same port.
+    pub(crate) fn route(&self, changes: Changes) {
+        let mut memories: HashMap<(NamespacedName, Protocol, u16), Arc<Memory>> = HashMap::new();
+        let mut fresh = Vec::new();
+        for (front, route) in changes {
+            let before = self.routes.get(&front);
+            match (before, route) {
+                (Some(before), Some(route)) if before.route.service == route.service => {
+                    memories.entry(port_of(front, &route)).or_insert_with(|| Arc::clone(&before.memory));
+                    if before.route != route {
+                        let memory = Arc::clone(&before.memory);
+                        self.put(front, Some(&before), Some(Turned { route, memory }));
+                    }
+                }
+                (before, None) => self.put(front, before.as_ref(), None),
+                (before, Some(route)) => fresh.push((front, before, route)),
+            }
+        }
+        for (front, before, route) in fresh {
+            let memory = Arc::clone(memories.entry(port_of(front, &route)).or_default());
+            self.put(front, before.as_ref(), Some(Turned { route, memory }));
+        }
+        self.changed.send_replace(());
+    }
+
+    fn put(&self, front: Front, before: Option<&Turned>, after: Option<Turned>) {
+        {
+            let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+            for ip in after.iter().flat_map(|turned| self.pods_of(&turned.route)) {
+                *led.entry(ip).or_default() += 1;
+            }
+            for ip in before.iter().flat_map(|turned| self.pods_of(&turned.route)) {
+                let left = led.get_mut(&ip).map(|count| {
+                    *count = count.saturating_sub(1);
+                    *count
+                });
+                if left == Some(0) {
+                    led.remove(&ip);
+                }
+            }
+        }
+        match after {
+            Some(turned) => self.routes.insert(front, turned),
+            None => self.routes.remove(&front),
+        }
+    }
+
+    /// The pods of this node among a route's endpoints.
+    fn pods_of(&self, route: &Route) -> impl Iterator<Item = IpAddr> {
+        route.endpoints.iter().map(SocketAddr::ip).filter(|ip| self.ranges.pods.contains(*ip))
+    }
+
+    /// Returns when no route leads to a pod of this node.
+    pub(crate) async fn withdrawn(&self, pod: IpAddr) {
+        let mut changed = self.changed.subscribe();
+        let is_led_to = || self.led.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&pod);
+        while is_led_to() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The route of a front, if it has one.
     pub(crate) fn turned(&self, front: Front) -> Option<Turned> {
-        self.routes.load().get(&front).cloned()
-    }
-
-    /// The routes as they are now.
-    pub(crate) fn routed(&self) -> Arc<BTreeMap<Front, Turned>> {
-        self.routes.load_full()
+        self.routes.get(&front)
     }
 
     /// Where a connection to an endpoint goes; nowhere if the address is ours and nobody listens.
@@ -188,6 +244,10 @@ impl Table {
         if clustered.is_some() || self.ranges.cluster.contains(to.ip()) || self.ranges.services.contains(to.ip()) {
             return clustered;
         }
+        let external = self.turned(Front::ExternalIp(protocol, to));
+        if external.is_some() {
+            return external;
+        }
         let port = to.port();
         let turned = self.turned(Front::NodePort(protocol, port));
         turned
@@ -211,16 +271,19 @@ impl Ranges {
 impl Turned {
     /// The endpoints to try for the next connection of a client, best first.
     pub(crate) fn endpoints(&self, client: IpAddr) -> impl Iterator<Item = Address> {
-        self.route.order(self.turn.fetch_add(1, Ordering::Relaxed), client)
+        self.route.from(self.memory.place(&self.route, client))
     }
+}
+
+/// Whose fronts remember their clients together.
+fn port_of(front: Front, route: &Route) -> (NamespacedName, Protocol, u16) {
+    (route.service.clone(), front.protocol(), route.port)
 }
 
 #[cfg(test)]
 mod tests {
-    use coracle_api::names::NamespacedName;
-
     use super::*;
-    use crate::routes::Affinity;
+    use crate::asked::Affinity;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -234,14 +297,18 @@ mod tests {
         });
         table.open(address("127.42.0.2:80"), Listener { real: address("127.0.0.1:40000"), handler: None });
         table.open(address("127.42.0.3:80"), Listener { real: address("127.42.0.3:80"), handler: None });
-        let route = |endpoints: &[&str]| Route {
-            service: NamespacedName::new("default", "web"),
-            uid: String::new(),
-            endpoints: endpoints.iter().map(|e| address(e)).collect(),
-            affinity: Affinity::None,
+        let route = |endpoints: &[&str]| {
+            Some(Arc::new(Route {
+                service: NamespacedName::new("default", "web"),
+                uid: String::new(),
+                port: 80,
+                endpoints: endpoints.iter().map(|e| address(e)).collect(),
+                affinity: Affinity::None,
+                sources: Vec::new(),
+            }))
         };
         let at = |text| Front::ClusterIp(Protocol::Tcp, address(text));
-        table.route(Routes::from([
+        table.route(Vec::from([
             (at("127.43.0.1:443"), route(&["127.0.0.1:6443"])),
             (at("127.43.0.2:80"), route(&["127.42.0.2:80", "127.42.0.3:80", "127.42.0.9:80"])),
             (at("127.43.0.3:80"), route(&[])),

@@ -78,8 +78,18 @@ fn slot(name: &str) -> PodSlot {
 struct Sink(mpsc::Sender<Connection>);
 
 impl ConnectionHandler for Sink {
-    fn take(&self, connection: Connection) {
+    fn take(&self, connection: Connection) -> Result<(), Connection> {
         self.0.try_send(connection).unwrap();
+        Ok(())
+    }
+}
+
+/// A server that is stopping.
+struct Stopping;
+
+impl ConnectionHandler for Stopping {
+    fn take(&self, connection: Connection) -> Result<(), Connection> {
+        Err(connection)
     }
 }
 
@@ -157,6 +167,81 @@ async fn an_endpoint_that_refuses_is_passed_over() {
     for _ in 0..4 {
         let (_client, accepted) = tokio::join!(connected(address("127.43.212.1:8000")), guest.accept());
         accepted.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_a_stopping_server_does_not_take_goes_to_the_next() {
+    let running = running(config(230)).await;
+    let (stopping, alive) = (running.pod("stopping").await, running.pod("alive").await);
+    let _refusing = stopping.serve(80, Arc::new(Stopping)).await.unwrap();
+    let (sender, mut taken) = mpsc::channel(8);
+    let _taking = alive.serve(80, Arc::new(Sink(sender))).await.unwrap();
+    running.endpoints("web", 80, &[stopping.ip(), alive.ip()]);
+    running.service("web", "127.43.230.1", free_port());
+    for _ in 0..4 {
+        let client = connected(address("127.43.230.1:8000")).await;
+        let connection = taken.recv().await.unwrap();
+        assert_eq!(connection.peer, client.local_addr().unwrap());
+        assert_eq!(connection.local, SocketAddr::new(alive.ip(), 80));
+    }
+    running.endpoints("web", 80, &[stopping.ip()]);
+    loop {
+        let (mut client, mut byte) = (connected(address("127.43.230.1:8000")).await, [0]);
+        let silent = tokio::select! {
+            biased;
+            read = client.read(&mut byte) => read.is_err(),
+            _ = taken.recv() => false,
+        };
+        if silent {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pod_is_withdrawn_when_no_service_leads_to_it() {
+    let running = running(config(231)).await;
+    let (old, new) = (running.pod("old").await, running.pod("new").await);
+    old.withdrawn().await;
+    running.endpoints("web", 80, &[old.ip()]);
+    running.service("web", "127.43.231.1", free_port());
+    drop(connected(address("127.43.231.1:8000")).await);
+    let mut withdrawn = old.withdrawn();
+    assert!(futures::poll!(&mut withdrawn).is_pending());
+    running.endpoints("web", 80, &[old.ip(), new.ip()]);
+    running.endpoints("web", 80, &[new.ip()]);
+    withdrawn.await;
+    let mut led_to = new.withdrawn();
+    assert!(futures::poll!(&mut led_to).is_pending());
+    running.api.delete(SERVICES, "web");
+    led_to.await;
+}
+
+#[tokio::test]
+async fn who_is_not_in_the_ranges_of_a_balancer_is_reset() {
+    let running = running(config(232)).await;
+    let pod = running.pod("web").await;
+    let (sender, mut taken) = mpsc::channel(8);
+    let _port = pod.serve(80, Arc::new(Sink(sender))).await.unwrap();
+    running.endpoints("web", 80, &[pod.ip()]);
+    let port = free_port();
+    let balanced = |ranges: Value| {
+        let ports = json!([{ "name": "tcp", "protocol": "TCP", "port": port }]);
+        json!({ "spec": { "type": "LoadBalancer", "clusterIP": "127.43.232.1", "ports": ports,
+            "loadBalancerSourceRanges": ranges } })
+    };
+    running.api.put(SERVICES, "web", balanced(json!(["192.0.2.0/24"])));
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    let error = connected(at).await.read(&mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    running.api.put(SERVICES, "web", balanced(json!(["192.0.2.0/24", "127.0.0.0/8"])));
+    loop {
+        let (mut client, mut byte) = (connected(at).await, [0]);
+        tokio::select! {
+            _ = client.read(&mut byte) => {}
+            connection = taken.recv() => return assert_eq!(connection.unwrap().local, SocketAddr::new(pod.ip(), 80)),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Builder {
     flags: Vec<String>,
     api_port: u16,
     pods: Option<String>,
+    services: Option<String>,
     before: BeforeServer,
     expected: Vec<Expected>,
 }
@@ -42,6 +43,12 @@ impl Builder {
     /// Pods have their addresses here, for a cluster that has more than a block has room for.
     pub fn pods_from(mut self, cidr: &str) -> Self {
         self.pods = Some(cidr.to_owned());
+        self
+    }
+
+    /// Services have their addresses here, for a cluster that has more than a block has room for.
+    pub fn services_from(mut self, cidr: &str) -> Self {
+        self.services = Some(cidr.to_owned());
         self
     }
 
@@ -119,7 +126,8 @@ impl Cluster {
         let api_port = self.builder.api_port.to_string();
         command.args(["--bind-address", &address, "--secure-port", &api_port, "--dns-port", "0"]);
         let pods = self.builder.pods.clone().unwrap_or_else(|| self.block.pods());
-        command.args(["--cluster-cidr", &pods, "--service-cluster-ip-range", &self.block.services()]);
+        let services = self.builder.services.clone().unwrap_or_else(|| self.block.services());
+        command.args(["--cluster-cidr", &pods, "--service-cluster-ip-range", &services]);
         command.args(&self.builder.flags).current_dir(self.dir.path()).env("HOME", self.dir.path().join("home"));
         command
     }

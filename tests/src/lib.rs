@@ -16,6 +16,7 @@ pub mod block;
 pub mod cluster;
 pub mod dns;
 pub mod http;
+pub mod load;
 pub mod log;
 pub mod paths;
 pub mod registry;

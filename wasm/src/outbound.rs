@@ -34,6 +34,10 @@ pub(super) use kept::Kept;
 /// How long each step may take when the guest sets no limit: what wasmtime has, so that guests meet nothing new.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How many servers of a Service a request is handed to when each of them is just stopping: as many endpoints as a
+/// connection is tried at.
+const SERVERS_ASKED_MAX: usize = 3;
+
 /// Sends an instance's outgoing requests.
 pub(super) struct Outbound(Arc<Pod>);
 
@@ -110,14 +114,21 @@ enum Way {
     Far(kept::Line),
 }
 
-async fn send(pod: &Pod, request: Request<WasiBody>, limits: Limits) -> Result<Sent, Error> {
+async fn send(pod: &Pod, mut request: Request<WasiBody>, limits: Limits) -> Result<Sent, Error> {
     let (host, port) = target(request.uri())?;
     let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let way = timeout(limits.connect, find(pod, &host, port, secure)).await.unwrap_or(Err(Error::ConnectionTimeout))?;
-    match way {
-        Way::Near(front) => near::ask(pod, &front, request, limits).await,
-        Way::Far(line) => kept::ask(pod, line, request, limits).await,
+    for _ in 0..SERVERS_ASKED_MAX {
+        let found = timeout(limits.connect, find(pod, &host, port, secure)).await;
+        match found.unwrap_or(Err(Error::ConnectionTimeout))? {
+            Way::Near(front) => match near::ask(pod, &front, request, limits).await {
+                Ok(sent) => return Ok(sent),
+                Err(near::Failure::Untaken(back)) => request = *back,
+                Err(near::Failure::Failed(error)) => return Err(error),
+            },
+            Way::Far(line) => return kept::ask(pod, line, request, limits).await,
+        }
     }
+    Err(Error::ConnectionRefused)
 }
 
 /// The host, without brackets, and the port that a request is for.

@@ -39,7 +39,7 @@ use super::meter::{Cpu, Metered};
 use super::outcome::Outcome;
 use super::state::{State, Template};
 use super::traffic::{Counters, Held};
-pub(super) use front::Front;
+pub(super) use front::{Front, Unserved};
 
 /// The part of a container's memory that is left for the growth of its instances: a quarter.
 const GROWTH_PART: u64 = 4;

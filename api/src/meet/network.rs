@@ -129,7 +129,11 @@ pub struct Connection {
 /// Who made one may know it again where it is [`Reached`], and spare both sides the connection.
 pub trait ConnectionHandler: Any + Send + Sync {
     /// Takes one connection. Returns at once: the handler serves it on its own runtime.
-    fn take(&self, connection: Connection);
+    ///
+    /// # Errors
+    /// The connection, of which nothing was read, when the handler takes none: it is stopping, or has too many.
+    /// Another endpoint may take it.
+    fn take(&self, connection: Connection) -> Result<(), Connection>;
 
     /// The same server, asked request by request, if it speaks HTTP: spares both sides a connection.
     fn http(&self) -> Option<&dyn HttpServer> {
@@ -202,6 +206,11 @@ pub trait Attachment: Send + Sync + 'static {
 
     /// The cluster address behind the address of a real socket, if it is one of ours: what the guest is shown as peer.
     fn shown(&self, real: SocketAddr) -> SocketAddr;
+
+    /// Returns when no Service leads to this pod: from then on, nobody who asks a Service finds it. Who stops a server
+    /// waits for that first (and not for ever: the last endpoint of a Service is led to until its end), so that no
+    /// connection comes for one that has just closed.
+    async fn withdrawn(&self) {}
 }
 
 /// Hands out places in the pod network of one node.

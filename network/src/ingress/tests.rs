@@ -106,7 +106,7 @@ struct Near {
 }
 
 impl ConnectionHandler for Near {
-    fn take(&self, _: Connection) {
+    fn take(&self, _: Connection) -> Result<(), Connection> {
         panic!("it can be asked without a connection");
     }
 

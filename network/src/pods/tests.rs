@@ -15,8 +15,9 @@ use crate::table::Ranges;
 struct Greeter(SyncSender<Connection>);
 
 impl ConnectionHandler for Greeter {
-    fn take(&self, connection: Connection) {
+    fn take(&self, connection: Connection) -> Result<(), Connection> {
         self.0.send(connection).unwrap();
+        Ok(())
     }
 }
 
@@ -138,8 +139,9 @@ async fn the_same_pod_keeps_its_address_and_gives_it_back_in_the_end() {
 struct Holder(Mutex<Option<Box<dyn BoundPort>>>);
 
 impl ConnectionHandler for Holder {
-    fn take(&self, connection: Connection) {
+    fn take(&self, connection: Connection) -> Result<(), Connection> {
         drop((self.0.lock().unwrap().take(), connection));
+        Ok(())
     }
 }
 

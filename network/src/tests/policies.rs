@@ -36,10 +36,11 @@ async fn is_taken(from: &str, to: SocketAddr) -> bool {
 struct Welcome;
 
 impl ConnectionHandler for Welcome {
-    fn take(&self, connection: Connection) {
+    fn take(&self, connection: Connection) -> Result<(), Connection> {
         use std::io::Write;
         // Some only look whether anybody is there.
         let _ = { connection.stream }.write_all(b"ok");
+        Ok(())
     }
 }
 

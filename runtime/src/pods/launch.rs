@@ -39,6 +39,10 @@ const HTTP_PORT: u16 = 80;
 /// How long a container may take to stop when its preStop hook left it no time: the kubelet's minimum.
 const STOP_PATIENCE_MIN: Duration = Duration::from_secs(2);
 
+/// How long a pod that is being deleted goes on as before while Services still lead to it: they learn of it within
+/// milliseconds, unless it is the last that they have.
+const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a terminal may take to show what its program wrote last: somebody may have stopped it by ^S.
 const LAST_SHOWN: Duration = Duration::from_secs(1);
 
@@ -63,6 +67,8 @@ pub(super) struct Order {
     pub(super) run: Run,
     pub(super) restarts: u32,
     pub(super) stop: CancellationToken,
+    /// Cancelled before `stop` where the pod is being deleted.
+    pub(super) leaving: CancellationToken,
     pub(super) kill: CancellationToken,
     pub(super) reports: mpsc::Sender<Box<Event>>,
 }
@@ -360,6 +366,10 @@ impl Order {
                     return control.kill();
                 }
             }
+        }
+        if self.leaving.is_cancelled() {
+            let withdrawn = tokio::time::timeout(WITHDRAWAL_PATIENCE, self.attachment.withdrawn());
+            self.kill.run_until_cancelled(Box::pin(withdrawn)).await;
         }
         control.stop();
         self.kill.cancelled().await;

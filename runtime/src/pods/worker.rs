@@ -41,6 +41,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// How a container that runs or starts is told to end.
 struct Reins {
     stop: CancellationToken,
+    /// Its pod is being deleted, and nobody is to be led to it any more.
+    leaving: CancellationToken,
     kill: CancellationToken,
 }
 
@@ -305,6 +307,9 @@ impl Worker {
                 Effect::Start { slot, run } => self.start(life, slot, run),
                 Effect::Stop { slot, run } => {
                     if let Some(reins) = self.runs.get(&(slot, run)) {
+                        if self.pod.metadata.deletion_timestamp.is_some() {
+                            reins.leaving.cancel();
+                        }
                         reins.stop.cancel();
                     }
                 }
@@ -327,7 +332,8 @@ impl Worker {
         let (Some(attachment), Some(container)) = (self.attachment.clone(), self.container(life, slot)) else {
             return;
         };
-        let reins = Reins { stop: CancellationToken::new(), kill: CancellationToken::new() };
+        let token = CancellationToken::new;
+        let reins = Reins { stop: token(), leaving: token(), kill: token() };
         let order = Order {
             shared: Arc::clone(&self.shared),
             pod: Arc::clone(&self.pod),
@@ -341,6 +347,7 @@ impl Worker {
             run,
             restarts: life.restarts(slot),
             stop: reins.stop.clone(),
+            leaving: reins.leaving.clone(),
             kill: reins.kill.clone(),
             reports: self.reports.clone(),
         };

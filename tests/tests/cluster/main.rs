@@ -31,6 +31,7 @@ mod probes;
 mod pull;
 mod refusals;
 mod run;
+mod services;
 mod streams;
 mod terminal;
 mod toolbox;

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::timed::Timed;
 use super::{Limits, Sent};
-use crate::serve::Front;
+use crate::serve::{Front, Unserved};
 use crate::sockets::Pod;
 use crate::traffic::Counters;
 
@@ -28,13 +28,27 @@ pub(super) fn front(handler: Arc<dyn ConnectionHandler>) -> Option<Arc<Front>> {
     handler.downcast().ok()
 }
 
+/// Why there is no answer.
+pub(super) enum Failure {
+    /// The server is stopping. Nothing of the request was used: another may be asked.
+    Untaken(Box<Request<WasiBody>>),
+    /// The guest is told.
+    Failed(Error),
+}
+
 /// Asks the server behind `front`.
-pub(super) async fn ask(pod: &Pod, front: &Front, request: Request<WasiBody>, limits: Limits) -> Result<Sent, Error> {
+pub(super) async fn ask(pod: &Pod, front: &Front, request: Request<WasiBody>, limits: Limits) -> Result<Sent, Failure> {
     let method = request.method().clone();
     let (ours, theirs) = (pod.counters(), front.counters());
     let request = request.map(|body| Handed::new(body, ours, theirs));
-    let answer = timeout(limits.first_byte, front.ask(request)).await;
-    let response = answer.map_err(|_| Error::ConnectionReadTimeout)?.ok_or(Error::ConnectionTerminated)?;
+    let response = match timeout(limits.first_byte, front.ask(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(Unserved::Untaken(request))) => {
+            return Err(Failure::Untaken(Box::new(request.map(|handed| handed.body))));
+        }
+        Ok(Err(Unserved::BrokeOff)) => return Err(Failure::Failed(Error::ConnectionTerminated)),
+        Err(_) => return Err(Failure::Failed(Error::ConnectionReadTimeout)),
+    };
     let response = if has_no_body(&method, response.status()) {
         response.map(|_| Empty::new().map_err(|never| match never {}).boxed_unsync())
     } else {

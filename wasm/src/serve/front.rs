@@ -9,12 +9,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::meet::{Connection, ConnectionHandler, HttpRequest, HttpResponse, HttpServer, Unanswered};
-use http::header::HOST;
-use http::{HeaderValue, Request};
+use http::header::{CONNECTION, HOST};
+use http::{HeaderValue, Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -40,8 +41,21 @@ const HEAD_BYTES_MAX_HTTP2: u32 = 64 * 1024;
 /// Requests at once on one connection of HTTP/2: what hyper and most servers allow.
 const STREAMS_MAX: u32 = 200;
 
+/// How long a connection of HTTP/1 that has no request under way waits for one more when its server stops. A client
+/// may be about to ask, and is told with the answer that it is the last; one that keeps quiet for so long will hardly
+/// ask in the very moment in which it is closed.
+const LAST_REQUEST_WAIT: Duration = Duration::from_millis(500);
+
 /// Takes the connections of one container.
 pub(crate) struct Front(Arc<Server>);
+
+/// Why a request of a guest of this process has no answer.
+pub(crate) enum Unserved<B> {
+    /// The server is stopping; nothing of the request was used.
+    Untaken(Box<Request<B>>),
+    /// The server ended while it was under way.
+    BrokeOff,
+}
 
 impl Front {
     /// Hands them to `server`.
@@ -51,8 +65,8 @@ impl Front {
 }
 
 impl Front {
-    /// The answer to a request of a guest of this process. Nothing where a connection would have broken off.
-    pub(crate) async fn ask<B>(&self, request: Request<B>) -> Option<Response>
+    /// The answer to a request of a guest of this process.
+    pub(crate) async fn ask<B>(&self, request: Request<B>) -> Result<Response, Unserved<B>>
     where
         B: Body<Data = Bytes, Error = Error> + Send + Unpin + 'static,
     {
@@ -60,10 +74,13 @@ impl Front {
         // The container ends when what is under way has ended.
         let under_way = server.serving.token();
         if server.draining.is_cancelled() {
-            return None;
+            return Err(Unserved::Untaken(Box::new(request)));
         }
         let response = server.answer(request).await;
-        (!server.ended.is_cancelled()).then(|| response.map(|body| UnderWay { body, _token: under_way }.boxed_unsync()))
+        if server.ended.is_cancelled() {
+            return Err(Unserved::BrokeOff);
+        }
+        Ok(response.map(|body| UnderWay { body, _token: under_way }.boxed_unsync()))
     }
 
     /// Where the container's traffic is counted.
@@ -154,14 +171,14 @@ impl ConnectionHandler for Front {
         Some(self)
     }
 
-    fn take(&self, connection: Connection) {
+    fn take(&self, connection: Connection) -> Result<(), Connection> {
         let server = self.0.clone();
         if server.draining.is_cancelled() {
-            return;
+            return Err(connection);
         }
         let Ok(permit) = server.connections.clone().try_acquire_owned() else {
-            debug!(peer = %connection.peer, "too many connections: one is closed");
-            return;
+            debug!(peer = %connection.peer, "too many connections: one is not taken");
+            return Err(connection);
         };
         self.0.serve(async move {
             let _permit = permit;
@@ -169,6 +186,7 @@ impl ConnectionHandler for Front {
                 debug!(%error, "a connection broke off");
             }
         });
+        Ok(())
     }
 }
 
@@ -186,15 +204,23 @@ async fn converse(server: Arc<Server>, connection: Connection) -> Result<(), Box
     let stream = Counted::new(registered(connection.stream)?, server.counters().clone());
     let stream = Slow::new(stream, server.bounds.body_idle);
     let host = HeaderValue::try_from(connection.local.to_string())?;
-    let asked = AtomicBool::new(false);
+    let (asked, is_http2) = (AtomicBool::new(false), AtomicBool::new(false));
     let service = service_fn(|mut request: Request<Incoming>| {
+        let version = request.version();
         asked.store(true, Relaxed);
+        is_http2.store(version == Version::HTTP_2, Relaxed);
         if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
             // HTTP/1.0 may leave it out; a guest is always told what it is asked as.
             request.headers_mut().insert(HOST, host.clone());
         }
         let server = server.clone();
-        async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+        async move {
+            let mut response = server.answer(request).await;
+            if version != Version::HTTP_2 && server.draining.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let builder = builder(&server);
     let mut conversation = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -212,6 +238,14 @@ async fn converse(server: Arc<Server>, connection: Connection) -> Result<(), Box
                     return Err("the client did not say anything".into());
                 }
             }
+        }
+    }
+    // HTTP/2 has words for the end of a connection; HTTP/1 says it with an answer.
+    if !is_http2.load(Relaxed) {
+        tokio::select! {
+            biased;
+            ended = conversation.as_mut() => return ended,
+            () = sleep(LAST_REQUEST_WAIT) => {}
         }
     }
     conversation.as_mut().graceful_shutdown();

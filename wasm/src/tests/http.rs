@@ -149,6 +149,22 @@ async fn a_stop_ends_idle_connections_and_frees_the_port() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_as_its_server_stops_is_answered_and_told_that_it_is_the_last_time() {
+    let node = Node::new();
+    let mut running = node.start(server(), |_| {}).await;
+    let mut client = Client::connect(node.loopback.real(80).unwrap()).await;
+    assert_eq!(client.get("/").await.0, 200);
+    running.stop();
+    until(|| node.loopback.real(80).is_none()).await;
+    client.sender.ready().await.unwrap();
+    let request = ::http::Request::get("/").header("host", "pod").body(Empty::new()).unwrap();
+    let response = client.sender.send_request(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["connection"].as_bytes()), (200, b"close".as_slice()));
+    drop(response);
+    assert_eq!(running.outcome().await, Outcome::Stopped);
+}
+
+#[tokio::test]
 async fn a_request_in_flight_outlives_a_stop_but_not_a_kill() {
     let node = Node::new();
     let mut running = node.start(server(), |_| {}).await;
