@@ -95,6 +95,10 @@ pub const USER_NODE_PREFIX: &str = "system:node:";
 
 /// In every namespace: the ConfigMap with the certificate of the cluster's authority, at the key `ca.crt`.
 pub const CONFIG_MAP_ROOT_CA: &str = "kube-root-ca.crt";
+/// How the name begins of the volume by which a pod reaches the API.
+pub const VOLUME_API_ACCESS_PREFIX: &str = "kube-api-access-";
+/// Where containers find that volume: a token, the cluster's certificate, the pod's namespace.
+pub const PATH_API_ACCESS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The default scheduler's name in `spec.schedulerName`.
 pub const DEFAULT_SCHEDULER: &str = "default-scheduler";

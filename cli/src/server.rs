@@ -60,8 +60,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         Some(network) if settings.runs(Part::Node) => {
             let resolver = bootstrap::resolver(dns.as_ref());
             let parts = coracle_runtime::Parts { network: network.pods(), resolver, images, puller };
-            let node =
-                build_node(&settings, apiserver.client(Identity::node(settings.node_name.as_str())), parts).await?;
+            let client = apiserver.client(Identity::node(settings.node_name.as_str()));
+            let node = build_node(&settings, apiserver.root_ca(), client, parts).await?;
             nodes.add(settings.node_name.clone(), node.kubelet());
             Some(node)
         }
@@ -192,6 +192,7 @@ async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<
 
 async fn build_node(
     settings: &Settings,
+    root_ca: &str,
     client: kube::Client,
     parts: coracle_runtime::Parts,
 ) -> anyhow::Result<coracle_runtime::Node> {
@@ -204,6 +205,7 @@ async fn build_node(
         compiler: crate::compile::compiler(),
         image_policy: settings.image_policy,
         allowed_host_paths: settings.allowed_host_paths.clone(),
+        root_ca: root_ca.to_owned(),
         ..coracle_runtime::Config::default()
     };
     coracle_runtime::Node::build(client, config, parts).await.context("the node does not start")

@@ -94,6 +94,8 @@ pub struct Config {
     pub image_policy: Policy,
     /// What of the machine's own directories pods may mount; nothing else.
     pub allowed_host_paths: Vec<AllowedPath>,
+    /// The certificate of the cluster's authority, as PEM, that guests' requests to the API trust; empty: none.
+    pub root_ca: String,
     /// The program that compiles images; without one it is done in this process.
     pub compiler: Option<coracle_wasm::Compiler>,
 }
@@ -113,6 +115,7 @@ impl Default for Config {
             log_rotation: Rotation::default(),
             image_policy: Policy::default(),
             allowed_host_paths: Vec::new(),
+            root_ca: String::new(),
             compiler: None,
         }
     }
@@ -219,6 +222,8 @@ impl Node {
             lives: Lives::default(),
             workshop: Workshop::default(),
             api: OnceCell::new(),
+            root_ca: config.root_ca,
+            authority: OnceCell::new(),
         };
         let keeper = Keeper {
             client,

@@ -9,6 +9,7 @@ mod hooks;
 mod imports;
 mod inboxes;
 mod last_words;
+mod late;
 mod launch;
 mod left_out;
 mod live;
@@ -47,7 +48,7 @@ use crate::stats::Stats;
 use crate::tools::Workshop;
 use crate::volumes::AllowedPath;
 use crate::volumes::in_use::InUse;
-use coracle_wasm::Wasm;
+use coracle_wasm::{Authority, Wasm};
 
 pub(crate) use attachments::{Attached, Attachments};
 pub(crate) use inboxes::Inboxes;
@@ -82,6 +83,10 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     /// Where pods reach the API, once it is known.
     pub(crate) api: OnceCell<env::Api>,
+    /// The certificate of the cluster's authority, as PEM; empty if nobody said it.
+    pub(crate) root_ca: String,
+    /// The same, for the hosts by which pods reach the API; none if it is of no use.
+    pub(crate) authority: OnceCell<Option<Arc<Authority>>>,
 }
 
 impl Shared {
@@ -90,6 +95,21 @@ impl Shared {
         let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
         let read = || async { services.get("kubernetes").await.ok().and_then(|s| env::Api::of(&s)).ok_or(()) };
         self.api.get_or_try_init(read).await.ok()
+    }
+
+    /// Who signed the certificate of the API, for requests of guests to it.
+    pub(crate) async fn authority(&self) -> Option<Arc<Authority>> {
+        let hosts = self.api().await?.hosts();
+        let made = self.authority.get_or_init(|| async {
+            let made = Authority::new(&self.root_ca, hosts);
+            if let Err(error) = &made
+                && !self.root_ca.is_empty()
+            {
+                tracing::warn!(%error, "guests cannot ask the API by HTTPS");
+            }
+            made.ok().map(Arc::new)
+        });
+        made.await.clone()
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod claims;
 mod host_paths;
 pub(crate) mod in_use;
+mod late;
 mod memory;
 mod mounts;
 mod payload;
@@ -25,8 +26,9 @@ use crate::tokens::Asked;
 use claims::Claimed;
 
 pub use host_paths::{AllowedPath, HostPathError, NoAllowedPath};
+pub use late::Which;
 pub use memory::{is_in_memory, memory_limit};
-pub use mounts::{MountError, prepare_root};
+pub use mounts::{MountError, prepare_root, show_all};
 pub use place::{Keeps, Place, Places};
 pub use removal::remove_tree;
 
@@ -203,19 +205,17 @@ pub fn sort(volume: &Volume) -> Sort {
     }
 }
 
-/// The objects that a pod's volumes are filled from.
+/// The objects that these volumes of a pod are filled from, and the claims that others stand for.
 #[must_use]
-pub fn references(pod: &Pod) -> BTreeSet<Source> {
-    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+pub fn references(pod: &Pod, which: Which) -> BTreeSet<Source> {
     let claims = coracle_api::storage::claims_of(pod).into_iter().map(|claim| Source::Claim(claim.name));
-    volumes.flat_map(payload::references).chain(claims).collect()
+    which.of(pod).flat_map(payload::references).chain(claims).collect()
 }
 
-/// The tokens that a pod's volumes hold.
+/// The tokens that these volumes of a pod hold.
 #[must_use]
-pub fn tokens(pod: &Pod) -> BTreeSet<Asked> {
-    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    volumes.flat_map(payload::tokens).collect()
+pub fn tokens(pod: &Pod, which: Which) -> BTreeSet<Asked> {
+    which.of(pod).flat_map(payload::tokens).collect()
 }
 
 /// What a pod's volumes are made of.
@@ -231,7 +231,7 @@ pub struct Material<'a> {
     pub allowed: &'a [AllowedPath],
 }
 
-/// Makes all volumes of a pod, and tells where they are. It blocks.
+/// Makes the volumes of a pod, and tells where they are, those also that are made late. It blocks.
 ///
 /// # Errors
 /// [`VolumeError`] of the first that cannot be made.
@@ -240,13 +240,23 @@ pub fn set_up(dir: &PodDir, material: &Material<'_>) -> Result<Places, VolumeErr
     volumes.map(|volume| Ok((volume.name.clone(), make(dir, volume, material)?))).collect()
 }
 
-/// Brings the filled volumes of a pod up to date. Those that did not change are not written. It blocks.
+/// Where those volumes of a pod will be that are made late.
+#[must_use]
+pub fn late_places(dir: &PodDir, pod: &Pod) -> Places {
+    Which::Late.of(pod).map(|volume| (volume.name.clone(), own_place(dir, volume, Access::ReadOnly))).collect()
+}
+
+/// A directory among the pod's own.
+fn own_place(dir: &PodDir, volume: &Volume, access: Access) -> Place {
+    Place { root: dir.volume(&volume.name), beneath: PathBuf::new(), access, keeps: Keeps::Ephemeral }
+}
+
+/// Brings these of the filled volumes of a pod up to date. Those that did not change are not written. It blocks.
 ///
 /// # Errors
 /// [`VolumeError`] of the first that cannot be.
-pub fn update(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched) -> Result<(), VolumeError> {
-    let volumes = facts.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    for volume in volumes.filter(|v| sort(v) == Sort::Filled) {
+pub fn update(dir: &PodDir, facts: &Facts<'_>, fetched: &Fetched, which: Which) -> Result<(), VolumeError> {
+    for volume in which.of(facts.pod).filter(|v| sort(v) == Sort::Filled) {
         fill(dir, volume, facts, fetched)?;
     }
     Ok(())
@@ -256,7 +266,7 @@ fn make(dir: &PodDir, volume: &Volume, material: &Material<'_>) -> Result<Place,
     let name = || volume.name.clone();
     let path = dir.volume(&volume.name);
     let write = |source| VolumeError::Write { volume: name(), source };
-    let own = |access| Place { root: path.clone(), beneath: PathBuf::new(), access, keeps: Keeps::Ephemeral };
+    let own = |access| own_place(dir, volume, access);
     match sort(volume) {
         Sort::EmptyDir if is_in_memory(volume) => {
             memory::make(&path, &dir.memory_volume(&volume.name)).map_err(write)?;
@@ -266,6 +276,7 @@ fn make(dir: &PodDir, volume: &Volume, material: &Material<'_>) -> Result<Place,
             std::fs::create_dir_all(&path).map_err(write)?;
             Ok(own(Access::ReadWrite))
         }
+        Sort::Filled if late::is_late(material.facts.pod, volume) => Ok(own(Access::ReadOnly)),
         Sort::Filled => {
             fill(dir, volume, &material.facts, material.fetched)?;
             Ok(own(Access::ReadOnly))

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -55,6 +56,14 @@ impl Terminal {
     /// Types `text`.
     pub fn types(&mut self, text: &str) {
         self.near.write_all(text.as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", self.line));
+    }
+
+    /// Makes it this large, in characters, and tells its program.
+    pub fn resizes(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.near, size).expect("sized");
+        // The kernel would tell who has it as a controlling terminal; a test's program has it as its streams alone.
+        kill_process(Pid::from_child(&self.child), Signal::WINCH).expect("the program is there to be told");
     }
 
     /// Waits until it has shown `wanted`, and forgets all up to there. Returns what it forgets.

@@ -181,7 +181,7 @@ pub(super) async fn start(
         Shape::Http => Handles::of_http(bounds::files_max()),
     };
     let pod = Arc::new(Pod::new(&launch, control.stop.clone(), control.counters.clone(), handles.sockets));
-    let template = Arc::new(Template::new(launch, control.memory.clone(), pod, handles.of_instance));
+    let template = Arc::new(Template::new(launch, control.memory.clone(), pod, handles.of_instance, program.files()));
     template.check_directories().map_err(|(guest_path, source)| StartError::Directory { guest_path, source })?;
 
     let inside = Arc::new(Inside { program: program.clone(), template: template.clone() });

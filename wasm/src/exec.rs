@@ -151,7 +151,7 @@ pub(super) async fn exec(
     let program = program(&inside, programs, exec.args.first().map(String::as_str).unwrap_or_default()).await?;
     let room = host.room().ok_or(ExecError::Full)?;
     let Exec { args, env, stdin, tty, stdout, stderr } = exec;
-    let template = Arc::new(inside.template.beside(args, env, Streams { stdin, tty, stdout, stderr }));
+    let template = Arc::new(inside.template.beside(args, env, Streams { stdin, tty, stdout, stderr }, program.files()));
     drop(inside);
 
     let guest = command::call_metered(host.clone(), program, template.clone(), room, sandbox.control.cpu());

@@ -5,6 +5,7 @@
 use wasmparser::{KnownCustom, Parser, Payload};
 
 use super::preview1::{PREVIEW1, START};
+use super::program::Files;
 
 /// The packages whose interfaces a guest may import.
 const PACKAGES: [&str; 7] =
@@ -12,6 +13,9 @@ const PACKAGES: [&str; 7] =
 
 /// The versions in which they are given.
 const LINES: [&str; 2] = ["0.2", "0.3"];
+
+/// The interface by which a component asks for its directories: there is no other way to them.
+const DIRECTORIES: &str = "wasi:filesystem/preopens";
 
 /// What a library exports to be set up, where a command has its start.
 const REACTOR: &str = "_initialize";
@@ -124,6 +128,12 @@ pub(super) fn missing(imports: &[String]) -> Option<String> {
             PACKAGES.join(", ")
         )
     })
+}
+
+/// Whether a component with these imports can see directories.
+pub(super) fn files(imports: &[String]) -> Files {
+    let sees = imports.iter().any(|name| version(name, DIRECTORIES).is_some());
+    if sees { Files::Seen } else { Files::Unseen }
 }
 
 fn is_given(import: &str) -> bool {
@@ -292,6 +302,14 @@ mod tests {
             "the component exports nothing that can be run; Coracle runs wasi:cli/run 0.2 and 0.3, wasi:http/incoming-handler 0.2 and wasi:http/handler 0.3; it exports: acme:greeter/greet@1.0.0"
         ]
         .assert_eq(&entry_of(&["acme:greeter/greet@1.0.0"]).unwrap_err());
+    }
+
+    #[test]
+    fn who_cannot_ask_for_directories_sees_none() {
+        let files_of = |names: &[&str]| files(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(files_of(&["wasi:filesystem/preopens@0.2.6"]), Files::Seen);
+        assert_eq!(files_of(&["wasi:cli/stdout@0.3.0", "wasi:filesystem/preopens@0.3.0"]), Files::Seen);
+        assert_eq!(files_of(&["wasi:cli/stdout@0.2.0", "wasi:filesystem/types@0.2.0"]), Files::Unseen);
     }
 
     #[test]

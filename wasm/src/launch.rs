@@ -15,6 +15,8 @@ use cap_std::fs::Dir;
 use coracle_api::meet::{Attachment, Resolver};
 use tokio::io::AsyncRead;
 
+use super::outbound::Authority;
+
 /// Takes what a guest writes to one of its outputs, in the order of its writing.
 ///
 /// Pieces are not lines: whoever keeps them cuts them. It must not block for long, since a guest's thread waits.
@@ -132,7 +134,7 @@ pub struct Launch {
     pub args: Vec<String>,
     /// The environment.
     pub env: Vec<(String, String)>,
-    /// The directories it finds open.
+    /// The directories it finds open. None is opened for a program that cannot see any.
     pub directories: Vec<Directory>,
     /// Its initial directory, if the pod names one.
     pub working_dir: Option<String>,
@@ -154,6 +156,8 @@ pub struct Launch {
     pub attachment: Arc<dyn Attachment>,
     /// Answers the names it looks up.
     pub resolver: Arc<dyn Resolver>,
+    /// Who signs the certificates of the cluster's own hosts, as its outgoing HTTP needs to know.
+    pub authority: Option<Arc<Authority>>,
     /// Its pod's namespace, whose search path applies to names.
     pub namespace: String,
     /// The port on which an HTTP program is served; a command does not use it.

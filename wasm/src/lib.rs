@@ -52,8 +52,9 @@ pub use container::{Control, Running, StartError, Usage};
 pub use describe::{Description, Kind, describe};
 pub use exec::{Exec, ExecError, Sandbox};
 pub use launch::{Access, Directory, Input, Launch, Sink, Stdin, Tty};
+pub use outbound::{Authority, AuthorityError};
 pub use outcome::Outcome;
-pub use program::{LoadError, Program, Shape};
+pub use program::{Files, LoadError, Program, Shape};
 pub use traffic::{Requests, Traffic};
 
 /// What the module needs to know of its surroundings.

@@ -5,8 +5,9 @@
 //! is read from what its guest asks for, never from a request that the guest was asked.
 //!
 //! A request to an HTTP program of this process is handed to it (`near`); others go over connections that are dialled
-//! (`dial`) and kept for the next request to the same place (`kept`).
+//! (`dial`), secured by who is trusted for their host (`authority`), and kept for the next request to the same place (`kept`).
 
+mod authority;
 mod dial;
 mod kept;
 mod near;
@@ -29,6 +30,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::bounds::BODY_CHUNK_BYTES_MAX;
 use super::serve::Front;
 use super::sockets::Pod;
+pub use authority::{Authority, AuthorityError};
 pub(super) use kept::Kept;
 
 /// How long each step may take when the guest sets no limit: what wasmtime has, so that guests meet nothing new.

@@ -32,6 +32,15 @@ pub enum Shape {
     Http,
 }
 
+/// Whether a program can see the directories of its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// It can ask for them.
+    Seen,
+    /// It imports nothing by which it could.
+    Unseen,
+}
+
 /// Why an image is not a program.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -92,6 +101,16 @@ impl Program {
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.exports
+    }
+
+    /// Whether it can see the directories of its container: read from its imports.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        match self.pre {
+            // Its directories are open from its first instruction on.
+            Pre::Run01(_) => Files::Seen,
+            Pre::Run02(_) | Pre::Run03(_) | Pre::Http(_) => inspect::files(&self.imports),
+        }
     }
 
     /// Whether each of its instances can answer one request only.

@@ -14,9 +14,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bounds;
 use super::host::Host;
-use super::launch::{Access, Input, Launch, Sink, Stdin, Tty};
+use super::launch::{Access, Directory, Input, Launch, Sink, Stdin, Tty};
 use super::memory::{Limiter, Memory};
 use super::outbound::Outbound;
+use super::program::Files;
 use super::sockets::{Pod, PodSockets, Sockets};
 use super::stdio::{self, Output};
 
@@ -68,6 +69,8 @@ pub(super) struct Template {
     pod: Arc<Pod>,
     /// How many each instance may have open.
     handles: usize,
+    /// Whether their program can see the directories: if not, none is opened.
+    files: Files,
     /// What the first instance reads; others, and most containers, have nothing to read.
     stdin: Mutex<Option<stdio::Stdin>>,
 }
@@ -81,14 +84,14 @@ pub(super) struct Streams {
 }
 
 impl Template {
-    /// A template for the container that `launch` describes.
-    pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>, handles: usize) -> Self {
+    /// A template for the container that `launch` describes, whose program sees these files.
+    pub(super) fn new(launch: Launch, memory: Arc<Memory>, pod: Arc<Pod>, handles: usize, files: Files) -> Self {
         let stdin = Mutex::new(launch.stdin.take().map(|input| stdio::Stdin::new(input, launch.tty)));
-        Self { launch, memory, pod, handles, stdin }
+        Self { launch, memory, pod, handles, files, stdin }
     }
 
     /// A template for one more command in the same sandbox, on the same accounts.
-    pub(super) fn beside(&self, args: Vec<String>, env: Vec<(String, String)>, streams: Streams) -> Self {
+    pub(super) fn beside(&self, args: Vec<String>, env: Vec<(String, String)>, streams: Streams, files: Files) -> Self {
         let Streams { stdin, tty, stdout, stderr } = streams;
         let mut all = self.launch.env.clone();
         all.retain(|(name, _)| !env.iter().any(|(ours, _)| ours == name));
@@ -98,6 +101,7 @@ impl Template {
             memory: self.memory.clone(),
             pod: self.pod.clone(),
             handles: self.handles,
+            files,
             stdin: Mutex::new(stdin.map(|input| stdio::Stdin::new(input, tty))),
         }
     }
@@ -125,10 +129,18 @@ impl Template {
     /// # Errors
     /// The first directory that cannot be opened, and why.
     pub(super) fn check_directories(&self) -> Result<(), (String, io::Error)> {
-        for directory in &self.launch.directories {
+        for directory in self.directories() {
             directory.open().map_err(|error| (directory.guest_path.clone(), error))?;
         }
         Ok(())
+    }
+
+    /// What an instance has open.
+    fn directories(&self) -> &[Directory] {
+        match self.files {
+            Files::Seen => &self.launch.directories,
+            Files::Unseen => &[],
+        }
     }
 
     /// A store for one more instance.
@@ -170,7 +182,7 @@ impl Template {
         if let Some(directory) = &launch.working_dir {
             wasi.initial_cwd(directory);
         }
-        for directory in &launch.directories {
+        for directory in self.directories() {
             let perms = match directory.access {
                 Access::ReadOnly => FsPerms::ReadOnly,
                 Access::ReadWrite => FsPerms::ReadWrite,

@@ -1,5 +1,6 @@
 //! The face of the module, tried with tiny guests written in WebAssembly text.
 
+mod authority;
 mod command;
 mod exec;
 mod http;
@@ -58,6 +59,7 @@ impl Node {
             cpu_request: None,
             attachment: self.loopback.clone(),
             resolver: Arc::new(Backend),
+            authority: None,
             namespace: "default".into(),
             http_port: 80,
             request_timeout: None,

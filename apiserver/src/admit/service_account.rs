@@ -1,7 +1,7 @@
-//! `ServiceAccount`: every pod runs as an account of its namespace, which must exist, and takes over its pull secrets.
-//!
-//! Absent so far: the volume with the account's token and the cluster's certificate, which upstream adds to every pod.
-//! Our nodes can fill it where a pod names it.
+//! `ServiceAccount`: every pod runs as an account of its namespace, which must exist, takes over its pull secrets, and
+//! is given the volume by which it reaches the API (`api_access`).
+
+mod api_access;
 
 use coracle_api::failure::{About, Failure};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,7 @@ fn mutate(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Refused> {
         let absent = Failure::NotFound { about };
         return Err(attributes.forbidden(pod, format!("error looking up service account {namespace}/{name}: {absent}")));
     };
+    api_access::give(spec, &account);
     take_over(spec, &account).map_err(|why| attributes.forbidden(pod, why))
 }
 

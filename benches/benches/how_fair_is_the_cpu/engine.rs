@@ -132,6 +132,7 @@ impl Node {
             cpu_request,
             attachment: Arc::new(Nowhere),
             resolver: Arc::new(Nowhere),
+            authority: None,
             namespace: "default".into(),
             http_port: 80,
             request_timeout: None,

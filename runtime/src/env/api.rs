@@ -1,5 +1,6 @@
 //! Where a pod finds the API, as the variables that clients of Kubernetes look for.
 
+use coracle_api::wellknown::CLUSTER_DOMAIN;
 use k8s_openapi::api::core::v1::Service;
 
 /// The Service `kubernetes`.
@@ -16,6 +17,14 @@ impl Api {
         let spec = service.spec.as_ref()?;
         let port = spec.ports.iter().flatten().next()?.port;
         Some(Self { host: spec.cluster_ip.clone().filter(|ip| !ip.is_empty() && ip != "None")?, port })
+    }
+
+    /// The hosts by which pods reach it: its names, as resolvers know them, and its address.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned);
+        let whole = format!("kubernetes.default.svc.{CLUSTER_DOMAIN}");
+        names.into_iter().chain([whole, self.host.clone()]).collect()
     }
 
     /// The variables, those of links among containers included, as the kubelet gives them to every pod.

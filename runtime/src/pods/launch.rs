@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::imports::Imports;
 use super::last_words::LastWords;
+use super::late::Late;
 use super::live::{self, Live};
 use super::request_timeout::request_timeout;
 use super::{hooks, probe};
@@ -28,7 +29,9 @@ use crate::images::{Image, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
 use crate::logs::{ContainerLog, Place};
 use crate::volumes::{MountError, Places, PodDir, prepare_root};
-use coracle_wasm::{Control, Directory, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError, Tty};
+use coracle_wasm::{
+    Control, Directory, Files, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError, Tty,
+};
 
 /// A compilation that takes longer than this is worth an event.
 const COMPILING_IS_SAID: Duration = Duration::from_millis(200);
@@ -63,6 +66,7 @@ pub(super) struct Order {
     pub(super) imports: Arc<Imports>,
     pub(super) dir: PodDir,
     pub(super) places: Arc<Places>,
+    pub(super) late: Arc<Late>,
     pub(super) slot: Slot,
     pub(super) run: Run,
     pub(super) restarts: u32,
@@ -133,6 +137,7 @@ impl Order {
         let (given, program) = tokio::join!(self.given(reference.base_name()), self.load(name, &image));
         let (given, program) = (given?, program?);
         self.imports.note(&self.container.name, program.imports());
+        self.make_late(&program).await?;
         let log = self.begin_log()?;
         let opened = Console::open(&self.container, &log);
         let Opened { console, streams, carrier } = opened.map_err(|error| {
@@ -187,6 +192,20 @@ impl Order {
         })
     }
 
+    /// What is made late, if the container mounts it.
+    pub(super) fn late(&self) -> Option<&Arc<Late>> {
+        Some(&self.late).filter(|late| late.is_mounted_by(&self.container))
+    }
+
+    /// Makes what is made late, if the program can see it.
+    async fn make_late(&self, program: &Program) -> Result<(), Problem> {
+        let Some(late) = self.late().filter(|_| program.files() == Files::Seen) else { return Ok(()) };
+        late.make(&self.shared).await.map_err(|message| {
+            self.say(Kind::Warning, "FailedMount", message.clone());
+            Problem::CreateContainerConfigError(message)
+        })
+    }
+
     fn place(&self) -> Place {
         let meta = &self.pod.metadata;
         let text = |s: &Option<String>| s.clone().unwrap_or_default();
@@ -210,10 +229,10 @@ impl Order {
     }
 
     fn make_known(&self, id: &str, running: &Running, console: &Arc<Console>) -> live::Guard {
-        let has_tools = self.has_tools();
+        let (has_tools, late) = (self.has_tools(), self.late().cloned());
         let (id, sandbox, console) = (id.to_owned(), running.sandbox(), Arc::clone(console));
         let Place { namespace, pod, container, .. } = self.place();
-        self.shared.lives.begin(&namespace, &pod, &container, Live { id, sandbox, console, has_tools })
+        self.shared.lives.begin(&namespace, &pod, &container, Live { id, sandbox, console, has_tools, late })
     }
 
     async fn launch(
@@ -247,6 +266,7 @@ impl Order {
             cpu_request: requests.get("cpu").and_then(millicores),
             attachment: Arc::clone(&self.attachment),
             resolver: Arc::clone(&self.shared.resolver),
+            authority: self.shared.authority().await,
             namespace: self.pod.metadata.namespace.clone().unwrap_or_default(),
             http_port: http_port(&self.container),
             request_timeout: request_timeout(&self.pod)?,

@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use coracle_wasm::Sandbox;
 
+use super::Shared;
+use super::late::Late;
 use crate::console::Console;
 
 /// A container that runs.
@@ -17,6 +19,17 @@ pub(crate) struct Live {
     pub(crate) console: Arc<Console>,
     /// Whether the node's own tools may be run in it.
     pub(crate) has_tools: bool,
+    /// What is to be made before somebody looks into it.
+    pub(super) late: Option<Arc<Late>>,
+}
+
+impl Live {
+    /// Makes all of its directories, for somebody who is about to look into them.
+    pub(crate) async fn show(&self, shared: &Arc<Shared>) {
+        if let (Some(late), Some(launch)) = (&self.late, self.sandbox.launch()) {
+            late.show(shared, launch.directories).await;
+        }
+    }
 }
 
 type Key = (String, String, String);

@@ -16,7 +16,7 @@ use crate::downward::Facts;
 use crate::sources::{Fetched, Source};
 use crate::tokens::Tokens;
 use crate::volumes::claims::{Around, Claimed, Found, claimed};
-use crate::volumes::{Material, Places, PodDir};
+use crate::volumes::{Material, Places, PodDir, Which};
 use crate::{env, volumes};
 
 /// What a pod has when it is prepared.
@@ -28,7 +28,7 @@ pub(super) struct Prepared {
 /// All objects that a pod refers to.
 pub(super) fn references(pod: &Pod) -> BTreeSet<Source> {
     let containers = pod.spec.iter().flat_map(containers::all);
-    containers.flat_map(|c| env::references(&c)).chain(volumes::references(pod)).collect()
+    containers.flat_map(|c| env::references(&c)).chain(volumes::references(pod, Which::All)).collect()
 }
 
 /// An address and the volumes.
@@ -43,10 +43,10 @@ pub(super) async fn prepare(
     let slot = PodSlot::of(pod).map_err(|e| e.to_string())?;
     let attachment =
         shared.network.attach(slot).await.map_err(|e| format!("the pod cannot be given an address: {e}"))?;
-    if has_no_volumes(pod) {
-        return Ok(Prepared { attachment, places: Places::new() });
+    if has_none(pod, Which::Early) {
+        return Ok(Prepared { attachment, places: volumes::late_places(dir, pod) });
     }
-    let fetched = fetch(shared, pod, tokens).await?;
+    let fetched = fetch(shared, pod, tokens, Which::Early).await?;
     let claims = claims(shared, pod).await?;
     let (uid, namespace) = (text(&meta.uid), text(&meta.namespace));
     shared.in_use.take(&uid, &namespace, claims.clone()).map_err(|e| e.to_string())?;
@@ -63,36 +63,38 @@ pub(super) async fn prepare(
     Ok(Prepared { attachment, places })
 }
 
-/// Brings the volumes up to date that are filled from objects.
+/// Brings these of the volumes up to date that are filled from objects.
 pub(super) async fn refresh(
     shared: &Arc<Shared>,
     pod: &Arc<Pod>,
     dir: &PodDir,
     tokens: &Tokens,
     pod_ip: IpAddr,
+    which: Which,
 ) -> Result<(), String> {
-    if has_no_volumes(pod) {
+    if has_none(pod, which) {
         return Ok(());
     }
-    let fetched = fetch(shared, pod, tokens).await?;
+    let fetched = fetch(shared, pod, tokens, which).await?;
     let (shared, pod, dir) = (Arc::clone(shared), Arc::clone(pod), dir.clone());
-    let updated = tokio::task::spawn_blocking(move || volumes::update(&dir, &facts(&shared, &pod, pod_ip), &fetched));
+    let update = move || volumes::update(&dir, &facts(&shared, &pod, pod_ip), &fetched, which);
+    let updated = tokio::task::spawn_blocking(update);
     updated.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }
 
-fn has_no_volumes(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).is_none_or(Vec::is_empty)
+fn has_none(pod: &Pod, which: Which) -> bool {
+    which.of(pod).next().is_none()
 }
 
 fn facts<'a>(shared: &Shared, pod: &'a Pod, pod_ip: IpAddr) -> Facts<'a> {
     Facts { pod, pod_ip, host_ip: shared.host_ip, allocatable: shared.allocatable }
 }
 
-async fn fetch(shared: &Shared, pod: &Pod, tokens: &Tokens) -> Result<Fetched, String> {
+async fn fetch(shared: &Shared, pod: &Pod, tokens: &Tokens, which: Which) -> Result<Fetched, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let wanted = volumes::references(pod);
+    let (wanted, asked) = (volumes::references(pod, which), volumes::tokens(pod, which));
     let (fetched, tokens) =
-        tokio::join!(shared.sources.fetch(namespace, &wanted), tokens.get(&shared.client, pod, volumes::tokens(pod)),);
+        tokio::join!(shared.sources.fetch(namespace, &wanted), tokens.get(&shared.client, pod, asked));
     let tokens = tokens.map_err(|e| volumes::without_token(pod, &crate::with_causes(&e)))?;
     Ok(fetched.map_err(|e| crate::with_causes(&e))?.with_tokens(tokens))
 }

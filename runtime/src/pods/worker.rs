@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::imports::Imports;
+use super::late::Late;
 use super::launch::{self, Order};
 use super::prepare::{self, Prepared, prepare, references};
 use super::publish::Publisher;
@@ -29,7 +30,7 @@ use crate::lifecycle::{
 };
 use crate::sources::{Change, Source};
 use crate::tokens::{RENEWAL_RETRY, Tokens};
-use crate::volumes::{Places, PodDir};
+use crate::volumes::{Places, PodDir, Which};
 
 /// How many reports of containers may wait: they come one by one. They are boxed, since a channel always has room for
 /// some dozens.
@@ -92,6 +93,8 @@ pub(super) struct Worker {
     /// Whether something changed while the volumes were made.
     stale: bool,
     tokens: Arc<Tokens>,
+    /// What is made late, once it can be.
+    late: Option<Arc<Late>>,
     /// When the next token is to be renewed.
     renew_at: Option<Timestamp>,
     current: Arc<PodStatus>,
@@ -116,6 +119,7 @@ impl Worker {
             refreshing: Refreshing::No,
             stale: false,
             tokens: Arc::default(),
+            late: None,
             renew_at: None,
             current: Arc::new(pod.status.clone().unwrap_or_default()),
             publisher: Publisher::new(&shared.client, &pod, Arc::clone(&imports)),
@@ -187,11 +191,17 @@ impl Worker {
     /// What a signal means to the lifecycle.
     fn understand(&mut self, life: &Lifecycle, signal: Signal) -> Vec<Event> {
         match signal {
-            Signal::Happened(event) => vec![event],
+            Signal::Happened(event) => {
+                // A container that started may have been the first to see a token.
+                self.renew_at = self.renew_at.or_else(|| self.tokens.renew_at());
+                vec![event]
+            }
             Signal::Task(Done::Prepared(Ok(Prepared { attachment, places }))) => {
                 let ip = attachment.ip();
                 let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
                 self.shared.attachments.set(uid, Arc::clone(&attachment));
+                let (pod, dir, tokens) = (Arc::clone(&self.pod), self.dir.clone(), Arc::clone(&self.tokens));
+                self.late = Some(Arc::new(Late::new(pod, dir, tokens, ip, self.reports.clone())));
                 self.attachment = Some(attachment);
                 self.places = Arc::new(places);
                 self.renew_at = self.tokens.renew_at();
@@ -329,9 +339,8 @@ impl Worker {
     }
 
     fn start(&mut self, life: &Lifecycle, slot: Slot, run: Run) {
-        let (Some(attachment), Some(container)) = (self.attachment.clone(), self.container(life, slot)) else {
-            return;
-        };
+        let (Some(attachment), Some(late)) = (self.attachment.clone(), self.late.clone()) else { return };
+        let Some(container) = self.container(life, slot) else { return };
         let token = CancellationToken::new;
         let reins = Reins { stop: token(), leaving: token(), kill: token() };
         let order = Order {
@@ -343,6 +352,7 @@ impl Worker {
             imports: Arc::clone(&self.imports),
             dir: self.dir.clone(),
             places: Arc::clone(&self.places),
+            late,
             slot,
             run,
             restarts: life.restarts(slot),
@@ -371,8 +381,9 @@ impl Worker {
         self.refreshing = Refreshing::Once;
         let (shared, pod, dir) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.dir.clone());
         let tokens = Arc::clone(&self.tokens);
+        let which = if self.late.as_ref().is_some_and(|late| late.is_made()) { Which::All } else { Which::Early };
         self.tasks.spawn(async move {
-            Done::Refreshed(prepare::refresh(&shared, &pod, &dir, &tokens, attachment.ip()).await)
+            Done::Refreshed(prepare::refresh(&shared, &pod, &dir, &tokens, attachment.ip(), which).await)
         });
     }
 

@@ -105,13 +105,30 @@ pub fn prepare_root(
         match place.find(&sub).map_err(fault)? {
             Found::File(found) => file::mount(&found, access, &at, mount, &seen)?,
             Found::Directory(beneath) => {
-                make_mount_point(&seen, &at)?;
+                // What is made late is shown late: see `show_all`.
+                if place.root.exists() {
+                    make_mount_point(&seen, &at)?;
+                }
                 let directory = Directory::new(format!("/{at}"), &place.root, access).part(&beneath);
                 seen.push(Seen { directory, at, keeps: place.keeps });
             }
         }
     }
     Ok(seen.into_iter().map(|s| s.directory).collect())
+}
+
+/// Makes the mount points of what was made after the container's `/` was prepared. It blocks.
+///
+/// # Errors
+/// An I/O error.
+pub fn show_all(directories: &[Directory]) -> io::Result<()> {
+    let mut seen: Vec<Seen> = Vec::new();
+    for directory in directories {
+        let at = directory.guest_path.trim_matches('/').to_owned();
+        make_mount_point(&seen, &at)?;
+        seen.push(Seen { directory: directory.clone(), at, keeps: Keeps::Ephemeral });
+    }
+    Ok(())
 }
 
 /// What a mount shows of its volume.

@@ -7,6 +7,7 @@ mod change;
 mod deployments;
 mod drain;
 mod events;
+mod log_readers;
 mod logs;
 mod look;
 mod make;

@@ -34,6 +34,7 @@ mod run;
 mod services;
 mod streams;
 mod terminal;
+mod tokens;
 mod toolbox;
 mod toolchains;
 mod verbs;

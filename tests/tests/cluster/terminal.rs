@@ -2,6 +2,7 @@
 
 mod attach;
 mod copy;
+mod cut;
 mod exec;
 
 use coracle_tests::{Cluster, eventually};

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::launch::Launch;
-use crate::outbound::Kept;
+use crate::outbound::{Authority, Kept};
 use crate::traffic::Counters;
 
 /// What all instances of a container share of the network.
@@ -23,6 +23,7 @@ pub(crate) struct Pod {
     connections: Arc<Connections>,
     counters: Arc<Counters>,
     kept: Kept,
+    authority: Option<Arc<Authority>>,
     /// Room for more sockets.
     sockets: Arc<Semaphore>,
 }
@@ -55,6 +56,7 @@ impl Pod {
             connections: Arc::default(),
             counters,
             kept: Kept::default(),
+            authority: launch.authority.clone(),
             sockets: Arc::new(Semaphore::new(sockets)),
         }
     }
@@ -66,6 +68,11 @@ impl Pod {
     /// The connections that are kept for outgoing HTTP.
     pub(crate) fn kept(&self) -> &Kept {
         &self.kept
+    }
+
+    /// Who signs the certificates of the cluster's own hosts.
+    pub(crate) fn authority(&self) -> Option<&Authority> {
+        self.authority.as_deref()
     }
 
     /// Where the traffic of the container is counted.

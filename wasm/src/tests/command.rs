@@ -201,11 +201,14 @@ async fn a_directory_is_as_writable_as_it_was_given() {
 #[tokio::test]
 async fn a_missing_directory_is_told_at_the_start() {
     let node = Node::new();
-    let program = node.load(command("i32.const 0")).await.unwrap();
-    let mut launch = node.launch();
-    launch.directories = vec![Directory::new("/data", "/nowhere/at/all", Access::ReadOnly)];
+    let nowhere = || vec![Directory::new("/data", "/nowhere/at/all", Access::ReadOnly)];
+    let program = node.load(preview1("")).await.unwrap();
+    let launch = Launch { directories: nowhere(), ..node.launch() };
     let error = node.wasm.start(program, launch).await.err().unwrap();
     assert!(error.to_string().starts_with("cannot open the directory for /data"), "{error}");
+    // Nothing is opened for who cannot see it.
+    let outcome = node.run(command("i32.const 0"), |launch| launch.directories = nowhere()).await;
+    assert_eq!(outcome, Outcome::Exited(0));
 }
 
 #[tokio::test]

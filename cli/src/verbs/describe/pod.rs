@@ -155,12 +155,35 @@ fn volumes(page: &mut Page, pod: &Value) {
     page.field("Volumes", "");
     for volume in list(pod, "/spec/volumes") {
         page.nested(1, text(volume, "/name"), "");
+        if volume.get("projected").is_some() {
+            projected(page, volume);
+            continue;
+        }
         for (key, source) in volume.as_object().into_iter().flatten().filter(|(key, _)| key.as_str() != "name") {
             page.nested(2, "Type", key.as_str());
             let fields = source.as_object().into_iter().flatten().filter(|(_, v)| !v.is_array() && !v.is_object());
             for (name, value) in fields {
                 page.nested(2, name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
             }
+        }
+    }
+}
+
+/// The volume that every pod has for the API, and its like.
+fn projected(page: &mut Page, volume: &Value) {
+    page.nested(2, "Type", "Projected (a volume that contains injected data from multiple sources)");
+    for source in list(volume, "/projected/sources") {
+        for (label, pointer) in [
+            ("SecretName", "/secret/name"),
+            ("ConfigMapName", "/configMap/name"),
+            ("TokenExpirationSeconds", "/serviceAccountToken/expirationSeconds"),
+        ] {
+            if source.pointer(pointer).is_some() {
+                page.nested(2, label, scalar(source, pointer));
+            }
+        }
+        if source.get("downwardAPI").is_some() {
+            page.nested(2, "DownwardAPI", "true");
         }
     }
 }

@@ -68,6 +68,7 @@ impl Runner {
     /// # Errors
     /// Words for the client, if it cannot be run.
     pub(super) async fn run(&self, ends: Ends) -> Result<i32, String> {
+        self.live.show(&self.node).await;
         let tool = self.live.has_tools.then(|| tools::meant(&self.live.sandbox, &self.args)).flatten();
         if let Some((tool, launch)) = tool {
             return Ok(self.use_tool(tool, launch, ends).await);

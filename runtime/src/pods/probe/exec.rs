@@ -49,6 +49,9 @@ pub(in crate::pods) enum Came {
 /// Runs a command in the container to its end.
 pub(in crate::pods) async fn run(order: &Order, sandbox: &Sandbox, action: &ExecAction) -> Came {
     let args = action.command.clone().unwrap_or_default();
+    if let (Some(late), Some(launch)) = (order.late(), sandbox.launch()) {
+        late.show(&order.shared, launch.directories).await;
+    }
     if let Some((tool, launch)) = order.has_tools().then(|| tools::meant(sandbox, &args)).flatten() {
         return use_tool(order, sandbox, tool, args, &launch).await;
     }
