@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-/// A guest that writes 2 MiB to `big` in its last directory, says so, and waits for an hour.
+/// A guest that writes 2 MiB to `big` in its last directory, says so, and waits for an hour. A pod's token would be
+/// the last.
 const FILL: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
@@ -38,7 +39,7 @@ const FILL: &str = r#"(module
 
 fn with_volume(empty_dir: &Value, limits: &Value) -> Value {
     json!({
-        "terminationGracePeriodSeconds": 1,
+        "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": false,
         "containers": [{
             "name": "fill", "image": "fill:1", "resources": {"limits": limits},
             "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
@@ -48,7 +49,8 @@ fn with_volume(empty_dir: &Value, limits: &Value) -> Value {
 }
 
 fn without_volume(limits: &Value) -> Value {
-    json!({"containers": [{"name": "fill", "image": "fill:1", "resources": {"limits": limits}}]})
+    let container = json!({"name": "fill", "image": "fill:1", "resources": {"limits": limits}});
+    json!({"automountServiceAccountToken": false, "containers": [container]})
 }
 
 #[test]

@@ -70,6 +70,22 @@ fn checksum(connection: &mut TcpStream) -> (usize, Vec<u8>) {
     }
 }
 
+/// Writes so many bytes and ends; says how many there were, and their checksum.
+fn write(to: &mut TcpStream, bytes: usize) -> (usize, Vec<u8>) {
+    let (mut hash, mut count) = (Sha256::new(), 0);
+    for number in 0.. {
+        let piece = piece(number);
+        to.write_all(&piece).unwrap();
+        hash.update(&piece);
+        count += piece.len();
+        if count >= bytes {
+            break;
+        }
+    }
+    to.shutdown(Shutdown::Write).unwrap();
+    (count, hash.finalize().to_vec())
+}
+
 fn a_port_is_forwarded(way: Way) {
     let (cluster, pod) = echo();
     let (_forwarder, address) = forward(&cluster, &format!("pod/{pod}"), 7777, way);
@@ -118,20 +134,7 @@ fn much_comes_back_as_it_was(way: Way) {
     slow.write_all(b"slow").unwrap();
     let mut connection = connect(address);
     let mut writer = connection.try_clone().unwrap();
-    let writing = std::thread::spawn(move || {
-        let (mut hash, mut count) = (Sha256::new(), 0);
-        for number in 0.. {
-            let piece = piece(number);
-            writer.write_all(&piece).unwrap();
-            hash.update(&piece);
-            count += piece.len();
-            if count >= LARGE {
-                break;
-            }
-        }
-        writer.shutdown(Shutdown::Write).unwrap();
-        (count, hash.finalize().to_vec())
-    });
+    let writing = std::thread::spawn(move || write(&mut writer, LARGE));
     let back = checksum(&mut connection);
     let sent = writing.join().unwrap();
     assert!(back == sent, "{} of {} bytes came back as they were", back.0, sent.0);
@@ -148,6 +151,23 @@ fn a_hundred_megabytes_come_back_as_they_were_over_a_websocket() {
 #[test]
 fn a_hundred_megabytes_come_back_as_they_were_over_spdy() {
     much_comes_back_as_it_was(Way::Spdy);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_for_long_loses_nothing_and_holds_up_nobody_else() {
+    let (cluster, pod) = echo();
+    let (_slow_forwarder, slow) = forward(&cluster, &format!("pod/{pod}"), 7777, Way::WebSocket);
+    let mut slow = connect(slow);
+    let mut writer = slow.try_clone().unwrap();
+    let writing = std::thread::spawn(move || write(&mut writer, LARGE / 2));
+    // Another session works meanwhile; the first has long come to a standstill.
+    let (_quick_forwarder, quick) = forward(&cluster, &format!("pod/{pod}"), 7777, Way::WebSocket);
+    let mut quick = connect(quick);
+    let mut other = quick.try_clone().unwrap();
+    let also_writing = std::thread::spawn(move || write(&mut other, LARGE / 10));
+    assert!(checksum(&mut quick) == also_writing.join().unwrap());
+
+    assert!(checksum(&mut slow) == writing.join().unwrap());
 }
 
 #[test]
