@@ -20,9 +20,15 @@ fn cluster() -> Cluster {
 /// Makes a pod `p` of one container `c`, and waits until it runs.
 #[track_caller]
 fn pod(cluster: &Cluster, container: Value, volumes: Value) {
+    pod_that(cluster, "Never", container, volumes);
+}
+
+/// The same, with its restart policy.
+#[track_caller]
+fn pod_that(cluster: &Cluster, restarts: &str, container: Value, volumes: Value) {
     let mut all = json!({"name": "c", "image": "talker:1"});
     all.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
-    let spec = json!({"containers": [all], "volumes": volumes, "restartPolicy": "Never"});
+    let spec = json!({"containers": [all], "volumes": volumes, "restartPolicy": restarts});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
     cluster.kubectl_with("create -f -", &pod.to_string()).ok();
     cluster.kubectl("wait --for=condition=Ready pod/p --timeout=30s").ok();

@@ -57,7 +57,7 @@ async fn server(node: &Node) -> (String, JoinSet<()>) {
 async fn ask(node: &Node, authority: Option<Authority>, host: &str) -> Result<StatusCode, Error> {
     let launch = Launch { authority: authority.map(Arc::new), ..node.launch() };
     let pod = Arc::new(Pod::new(&launch, CancellationToken::new(), Arc::default(), 16));
-    let request = Request::builder().uri(format!("https://{host}/")).header("host", host);
+    let request = Request::builder().uri(format!("https://{host}:{}/", loopback::SERVICE.port())).header("host", host);
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let options = RequestOptions::default();
     let mut outbound = Outbound::new(pod);

@@ -6,12 +6,12 @@ use coracle_tests::{Cluster, eventually};
 use rustix::termios::tcgetwinsize;
 use serde_json::json;
 
-use super::{cluster, pod};
+use super::{cluster, pod, pod_that};
 
 #[test]
 fn clients_of_a_server_that_is_killed_end_and_nothing_is_left_of_them() {
     let mut cluster = cluster();
-    pod(&cluster, json!({"stdin": true, "tty": true}), json!([]));
+    pod_that(&cluster, "Always", json!({"stdin": true, "tty": true}), json!([]));
     let mut typed = cluster.kubectl_terminal("attach -it p");
     typed.until("If you don't see a command prompt, try pressing enter.");
     typed.types("moin\r");
