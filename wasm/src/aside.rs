@@ -37,7 +37,7 @@ impl Aside {
     /// Has `guest` take its turn there, with the world of this runtime around it. `waker` is woken when it is back.
     pub(super) fn send<G, T>(
         &self,
-        guest: G,
+        mut guest: G,
         waker: Waker,
         turn: impl FnOnce(&mut G, &mut Context<'_>) -> T + Send + 'static,
     ) -> Arc<Trip<G, T>>
@@ -48,7 +48,6 @@ impl Aside {
         let trip =
             Arc::new(Trip { back: Mutex::new(Back { come: None, waker: waker.clone() }), has_come: Condvar::new() });
         let (there, world) = (trip.clone(), Handle::current());
-        let mut guest = guest;
         let job = move || {
             let _world = world.enter();
             let mut context = Context::from_waker(&waker);

@@ -145,10 +145,7 @@ async fn drive(
                 return Poll::Ready(ended.flatten());
             }
             // One that was interrupted goes on where it was, and looks at no desk before it has come to its end.
-            if turns::is_cut() {
-                desk.could.store(false, Relaxed);
-            }
-            if !desk.could.swap(false, Relaxed) {
+            if !desk.could.swap(false, Relaxed) || turns::is_cut() {
                 seat.decline();
                 break;
             }
