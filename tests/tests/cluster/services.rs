@@ -16,13 +16,20 @@ const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslice
 /// How long an answer may take before it is none.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A cluster with so many replicas of hello.
+/// A cluster with so many replicas of hello, all of which answer at its ports: a pod is known as ready a little earlier.
 fn hello(replicas: usize) -> Cluster {
     let cluster = Cluster::start();
     cluster.push("hello");
     cluster.coracle("apply -f samples/hello/hello.yaml").ok();
     cluster.coracle(&format!("scale deploy/hello --replicas={replicas}")).ok();
     cluster.ready_pods("app=hello", replicas);
+    for at in [at_cluster_ip(&cluster, "hello", 80), cluster.node_port(30080)] {
+        let mut answering = BTreeSet::new();
+        eventually("an answer of each pod", || {
+            answering.insert(pod_in(&http::get(at, "/")?.1));
+            if answering.len() == replicas { Ok(()) } else { Err(format!("{answering:?}")) }
+        });
+    }
     cluster
 }
 
@@ -64,8 +71,6 @@ fn nothing_lost(tally: &Tally) {
 fn a_rollout_under_load_loses_no_request() {
     let cluster = hello(6);
     let service = at_cluster_ip(&cluster, "hello", 80);
-    eventually("an answer at the ClusterIP", || http::get(service, "/healthz"));
-    eventually("an answer at the NodePort", || http::get(cluster.node_port(30080), "/healthz"));
     let load = Load::start(&[cluster.node_port(30080), service], 8, "/healthz");
     for _ in 0..2 {
         let before = cluster.ready_pods("app=hello", 6);
