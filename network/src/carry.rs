@@ -4,7 +4,9 @@
 //! whatever its size, and thousands of connections that are quiet should cost little.
 
 use std::io;
+use std::pin::pin;
 
+use futures::future::select;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -15,25 +17,76 @@ const QUIET_BYTES: usize = 8 * 1024;
 /// The buffer of a way that is busy: from here on, larger pieces are hardly faster.
 const BUSY_BYTES: usize = 256 * 1024;
 
-/// Carries until both ways are at their end.
+/// Carries until both ways are at their end. A connection that breaks off, or whose carrying is given up, is told to the
+/// other side as what it is: an end alone would let it take half for whole.
 ///
 /// # Errors
 /// The first I/O error of either connection.
 pub(crate) async fn carry(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
-    let (from_client, to_client) = client.split();
-    let (from_server, to_server) = server.split();
-    tokio::try_join!(one_way(from_client, to_server), one_way(from_server, to_client))?;
+    let mut pair = Pair { client, server, is_whole: false };
+    both_ways(pair.client, pair.server).await?;
+    pair.is_whole = true;
     Ok(())
 }
 
-async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
+/// Lets the other side know at once that this is over: closing then sends a reset instead of an end.
+pub(crate) fn reset(stream: &TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "a connection is closed, not reset");
+    }
+}
+
+/// Both connections, that are reset unless all was carried.
+struct Pair<'a> {
+    client: &'a mut TcpStream,
+    server: &'a mut TcpStream,
+    is_whole: bool,
+}
+
+impl Drop for Pair<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            reset(self.client);
+            reset(self.server);
+        }
+    }
+}
+
+/// How a way ended.
+enum Ended {
+    /// At its end, which was told.
+    Whole,
+    /// The side that it leads to is gone.
+    Refused(io::Error),
+}
+
+async fn both_ways(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let (there, back) = (pin!(one_way(from_client, to_server)), pin!(one_way(from_server, to_client)));
+    let (first, other) = select(there, back).await.factor_first();
+    match first? {
+        // Who has said all may go before having heard all.
+        Ended::Whole => other.await.map(drop),
+        // A server may refuse the rest of a question and answer it. What comes of it is passed on, but the end of that
+        // cannot be told from a break: the system tells of a break once, and has done so.
+        Ended::Refused(error) => {
+            other.await?;
+            Err(error)
+        }
+    }
+}
+
+async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<Ended> {
     let mut buffer = vec![0; QUIET_BYTES];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
-            return to.shutdown().await;
+            return Ok(to.shutdown().await.map_or_else(Ended::Refused, |()| Ended::Whole));
         }
-        to.write_all(buffer.get(..count).unwrap_or_default()).await?;
+        if let Err(error) = to.write_all(buffer.get(..count).unwrap_or_default()).await {
+            return Ok(Ended::Refused(error));
+        }
         let wanted = fitting(buffer.len(), count);
         if wanted != buffer.len() {
             buffer = vec![0; wanted];
@@ -95,5 +148,75 @@ mod tests {
         let (answer, (), carried) = tokio::join!(asking, answering, carry(&mut front, &mut back));
         carried.unwrap();
         assert!(answer == much, "{} of {} bytes", answer.len(), much.len());
+    }
+
+    async fn hear(stream: &mut TcpStream) -> (Vec<u8>, io::Result<usize>) {
+        let mut heard = Vec::new();
+        let ended = stream.read_to_end(&mut heard).await;
+        (heard, ended)
+    }
+
+    fn broke(ended: &io::Result<usize>) -> bool {
+        ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+    }
+
+    #[tokio::test]
+    async fn what_broke_off_does_not_look_whole() {
+        let ((mut client, mut front), (mut back, mut server)) = (pair().await, pair().await);
+        let breaking = async {
+            server.write_all(b"half").await.unwrap();
+            let mut half = [0; 4];
+            client.read_exact(&mut half).await.unwrap();
+            reset(&server);
+            drop(server);
+            hear(&mut client).await.1
+        };
+        let (ended, carried) = tokio::join!(breaking, async {
+            let carried = carry(&mut front, &mut back).await;
+            drop((front, back));
+            carried
+        });
+        assert!(carried.is_err() && broke(&ended), "{carried:?}, {ended:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_does_not_look_whole() {
+        let ((mut client, mut front), (mut back, mut server)) = (pair().await, pair().await);
+        let half = tokio::select! {
+            _ = carry(&mut front, &mut back) => panic!("both are open"),
+            half = async {
+                server.write_all(b"half").await.unwrap();
+                let mut half = [0; 4];
+                client.read_exact(&mut half).await.unwrap();
+                half
+            } => half,
+        };
+        drop((front, back));
+        let (there, back) = tokio::join!(hear(&mut client), hear(&mut server));
+        assert!(&half == b"half" && broke(&there.1) && broke(&back.1), "{there:?}, {back:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_through_though_the_rest_of_the_question_is_refused() {
+        let ((mut client, mut front), (mut back, mut server)) = (pair().await, pair().await);
+        let (mut read, mut write) = client.split();
+        let answering = async {
+            server.read_exact(&mut [0; 4]).await.unwrap();
+            server.write_all(b"too large").await.unwrap();
+            drop(server);
+        };
+        // It never stops asking by itself.
+        let asking = async { while write.write_all(&[0; 64 * 1024]).await.is_ok() {} };
+        let hearing = async {
+            let mut heard = [0; 9];
+            read.read_exact(&mut heard).await.unwrap();
+            heard
+        };
+        let carrying = async {
+            let _ = carry(&mut front, &mut back).await;
+            drop((front, back));
+        };
+        let ((), (), heard, ()) = tokio::join!(answering, asking, hearing, carrying);
+        assert_eq!(&heard, b"too large");
     }
 }

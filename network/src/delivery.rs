@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::carry::carry;
+use crate::carry::{carry, reset};
 use crate::health;
 use crate::routes::Front;
 use crate::table::{Destination, Table};
@@ -185,11 +185,4 @@ async fn connect(socket: Option<TcpSocket>, to: SocketAddr) -> io::Result<TcpStr
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Lets the client know at once that nobody is there: closing then sends a reset instead of an end.
-pub(crate) fn reset(client: &TcpStream) {
-    if let Err(error) = client.set_zero_linger() {
-        tracing::debug!(%error, "a connection without endpoints is closed, not reset");
-    }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Listeners {
     /// How many of them are cluster addresses.
     bound: usize,
     failed: BTreeMap<Front, String>,
-    /// Those that failed and may be opened later.
+    /// Those that failed and are tried again.
     waiting: BTreeSet<Front>,
 }
 
@@ -89,7 +89,7 @@ impl Listeners {
         }
     }
 
-    /// Tries again what a person is waiting for.
+    /// Tries again what may be opened later.
     pub(crate) fn retry(&mut self) -> Vec<Refusal> {
         let again = self.waiting.iter().copied().collect();
         self.try_open(again)
@@ -118,7 +118,7 @@ impl Listeners {
                 }
                 Err(error) => {
                     let text = error.to_string();
-                    if concerns_people(front, &error) {
+                    if may_come(front) {
                         self.waiting.insert(front);
                     }
                     if self.failed.insert(front, text.clone()).as_ref() != Some(&text) {
@@ -179,7 +179,16 @@ impl Listeners {
 /// The reason of events that tell of a port that is not open.
 const BIND: &str = "FailedToBind";
 
-/// Whether somebody waits for what could not be opened: a cluster address is reached inside the cluster all the same,
+/// Whether what could not be opened is tried again. An external address often comes to a machine long after the Service
+/// that names it: by a router that moves it, or by hand.
+const fn may_come(front: Front) -> bool {
+    match front {
+        Front::NodePort(..) | Front::LoadBalancer(..) | Front::HealthCheck(_) | Front::ExternalIp(..) => true,
+        Front::ClusterIp(..) => false,
+    }
+}
+
+/// Whether somebody is told of what could not be opened: a cluster address is reached inside the cluster all the same,
 /// and an external address may be that of another machine.
 fn concerns_people(front: Front, error: &io::Error) -> bool {
     match front {
@@ -202,4 +211,17 @@ fn refused_text(field: &str, protocol: Protocol, at: SocketAddr, error: &io::Err
         _ => format!("{error}: check that {} is an address of this machine", at.ip()),
     };
     format!("{field} {port}/{protocol} cannot be opened on {at}; {fix}; it is tried again every few seconds")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_external_address_of_another_machine_is_waited_for_in_silence() {
+        let front = Front::ExternalIp(Protocol::Tcp, SocketAddr::from(([192, 0, 2, 77], 80)));
+        assert!(may_come(front));
+        assert!(!concerns_people(front, &io::ErrorKind::AddrNotAvailable.into()));
+        assert!(concerns_people(front, &io::ErrorKind::AddrInUse.into()));
+    }
 }

@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 use crate::accept::{BACKLOG, Door};
 use crate::addresses::PodAddresses;
 use crate::bind::{Mode, bind};
+use crate::carry::reset;
 use crate::cidr::Cidr;
-use crate::delivery::reset;
 use crate::table::{Listener, Table};
 
 /// The pods of a node and their addresses.

@@ -215,6 +215,7 @@ impl Table {
             return self.real(SocketAddr::new(from, to.port()));
         }
         let (endpoint, reached) = match self.front(protocol, to) {
+            Some(turned) if !turned.route.lets_in(from) => return Err(ConnectError::Refused),
             Some(turned) => {
                 let mut reached = turned.endpoints(from).filter_map(|e| Some((e, self.real(e).ok()?)));
                 let (endpoint, reached) = reached.next().ok_or(ConnectError::Refused)?;
@@ -347,6 +348,21 @@ mod tests {
             (0..4).map(|_| table.reach(from, Protocol::Tcp, address("127.43.0.2:80")).unwrap().real).collect();
         let (a, b) = (address("127.0.0.1:40000"), address("127.42.0.3:80"));
         assert_eq!(turns, [a, b, a, a]);
+    }
+
+    #[test]
+    fn a_pod_outside_the_ranges_of_a_balancer_is_refused_as_anybody_is() {
+        let table = table().known_as("192.0.2.1".parse().unwrap());
+        let let_in = |ranges: &[&str]| {
+            let route = table.turned(Front::ClusterIp(Protocol::Tcp, address("127.43.0.2:80"))).unwrap().route;
+            let sources = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            let route = Arc::new(Route { sources, ..Route::clone(&route) });
+            table.route(Vec::from([(Front::LoadBalancer(Protocol::Tcp, 8080), Some(route))]));
+            table.reach("127.42.0.9".parse().unwrap(), Protocol::Tcp, address("192.0.2.1:8080")).map(|_| ())
+        };
+        assert_eq!(let_in(&[]), Ok(()));
+        assert_eq!(let_in(&["198.51.100.0/24"]), Err(ConnectError::Refused));
+        assert_eq!(let_in(&["198.51.100.0/24", "127.42.0.0/16"]), Ok(()));
     }
 
     #[test]
