@@ -17,6 +17,7 @@ pub mod storage;
 pub mod failure;
 pub mod field;
 pub mod limits;
+pub mod listed;
 
 pub mod clock;
 pub mod disruption;

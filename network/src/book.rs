@@ -4,9 +4,9 @@
 //! more, the next one has it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
+use coracle_api::listed::Listed;
 use coracle_api::names::NamespacedName;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -50,7 +50,7 @@ impl Book {
 
     /// Whether both lists have come. Routes made of half the objects would refuse connections that are fine.
     pub(crate) fn is_whole(&self) -> bool {
-        self.services.is_whole && self.owners.is_whole
+        self.services.is_whole() && self.owners.is_whole()
     }
 
     /// Whether something has changed since the last [`Book::changes`].
@@ -190,49 +190,6 @@ fn has_status(service: &Service) -> bool {
     let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     kind == Some("LoadBalancer") || status.is_some_and(|balancer| balancer.ingress.is_some())
-}
-
-/// Objects of a watch: after a break, those that the new list does not have are gone.
-struct Listed<K, V> {
-    all: HashMap<K, V>,
-    /// Those of the list that is being read.
-    fresh: Option<HashSet<K>>,
-    is_whole: bool,
-}
-
-impl<K, V> Default for Listed<K, V> {
-    fn default() -> Self {
-        Self { all: HashMap::new(), fresh: None, is_whole: false }
-    }
-}
-
-impl<K: Hash + Eq + Clone, V> Listed<K, V> {
-    fn begin(&mut self) {
-        self.fresh = Some(HashSet::new());
-    }
-
-    fn put(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(fresh) = &mut self.fresh {
-            fresh.insert(key.clone());
-        }
-        self.all.insert(key, value)
-    }
-
-    fn remove(&mut self, key: &K) -> Option<V> {
-        self.all.remove(key)
-    }
-
-    /// The list is whole; returns what it did not have.
-    fn end(&mut self) -> Vec<(K, V)> {
-        self.is_whole = true;
-        let Some(fresh) = self.fresh.take() else { return Vec::new() };
-        let gone: Vec<K> = self.all.keys().filter(|key| !fresh.contains(*key)).cloned().collect();
-        gone.into_iter().filter_map(|key| self.all.remove_entry(&key)).collect()
-    }
-
-    fn get(&self, key: &K) -> Option<&V> {
-        self.all.get(key)
-    }
 }
 
 #[cfg(test)]
