@@ -185,6 +185,10 @@ async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<
         bind_address: settings.bind_address,
         port: settings.dns_port,
         upstreams: bootstrap::host_resolvers(),
+        cluster_ranges: vec![
+            settings.cluster_cidr.parse().context("--cluster-cidr")?,
+            settings.service_cidr.parse().context("--service-cluster-ip-range")?,
+        ],
         ..coracle_dns::Config::default()
     };
     Ok(Some(coracle_dns::Dns::build(client, config).await.context("DNS does not start")?))

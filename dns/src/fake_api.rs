@@ -20,6 +20,8 @@ use tokio::sync::watch;
 pub(crate) const SERVICES: &str = "/api/v1/services";
 /// Where EndpointSlices are.
 pub(crate) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+/// Where namespaces are.
+pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -77,7 +79,7 @@ impl FakeApi {
         let (head, _) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
         let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-        let path = [SERVICES, SLICES].into_iter().find(|path| *path == head.uri.path()).unwrap();
+        let path = [SERVICES, SLICES, NAMESPACES].into_iter().find(|path| *path == head.uri.path()).unwrap();
         if value("watch").is_some() {
             let since = value("resourceVersion").unwrap().parse().unwrap();
             return Response::new(BodyExt::boxed_unsync(StreamBody::new(self.changes(path, since))));

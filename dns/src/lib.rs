@@ -4,6 +4,7 @@
 //!
 //! Reading order: the zone and how it follows the cluster, then who answers: forwarder, server, resolver.
 
+mod book;
 mod watch;
 mod zone;
 mod zones;
@@ -22,6 +23,7 @@ use coracle_api::meet::Resolver;
 use coracle_api::wellknown::CLUSTER_DOMAIN;
 use hickory_proto::rr::Name;
 use hickory_server::server::Server;
+use ipnet::IpNet;
 use kube::Client;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UdpSocket};
@@ -31,6 +33,7 @@ use forward::Forwarder;
 use resolver::Lookup;
 use server::Handler;
 use watch::Watch;
+use zone::Authority;
 use zones::Zones;
 
 /// How long a client's TCP connection may be silent.
@@ -55,6 +58,8 @@ pub struct Config {
     pub port: u16,
     /// The domain of all names in the cluster: `cluster.local`.
     pub cluster_domain: String,
+    /// The ranges of the cluster's addresses, whose reverse names are never asked outside.
+    pub cluster_ranges: Vec<IpNet>,
     /// The host's resolvers, asked in this order about names outside the cluster domain; without any these are refused.
     pub upstreams: Vec<SocketAddr>,
 }
@@ -65,6 +70,7 @@ impl Default for Config {
             bind_address: Ipv4Addr::LOCALHOST.into(),
             port: 10_053,
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            cluster_ranges: Vec::new(),
             upstreams: Vec::new(),
         }
     }
@@ -115,8 +121,9 @@ impl Dns {
         let (udp, tcp, addr) = bind(wanted).await.map_err(|source| BuildError::Bind { addr: wanted, source })?;
         // A host that uses this server for itself must not make it ask itself.
         let upstreams = config.upstreams.into_iter().filter(|upstream| *upstream != addr).collect();
-        let watch = Watch::new(&client, &domain);
-        let zones = Arc::new(Zones::new(&domain));
+        let authority = Arc::new(Authority { domain: domain.clone(), ranges: config.cluster_ranges });
+        let watch = Watch::new(&client, Arc::clone(&authority));
+        let zones = Arc::new(Zones::new(authority));
         Ok(Self { addr, domain, udp, tcp, zones, forwarder: Arc::new(Forwarder::new(upstreams)), watch })
     }
 

@@ -1,29 +1,48 @@
-//! The cluster's zone: what each name means, as made from one snapshot of Services and EndpointSlices.
+//! The cluster's zone: what each name means at one moment.
 //!
-//! Invariant: a zone never changes; the next snapshot makes the next zone. It answers for the cluster domain, for the
-//! reverse of local addresses and for `localhost`, whether it knows the name or not, so that none of them leaks.
+//! Invariant: a zone never changes; the next moment of the cluster is the next zone. It answers for the cluster domain,
+//! for the reverse of the cluster's addresses and for `localhost`, whether it knows the name or not, so that none of
+//! them leaks.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
-use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use ipnet::IpNet;
 
+pub(crate) mod cluster;
+mod place;
 mod records;
 
-/// How many seconds an answer may be kept, also that there is none: CoreDNS' figure for a cluster's names.
-const TTL: u32 = 5;
+use cluster::Cluster;
+use place::place;
+use records::Held;
+
+/// How many seconds an answer may be kept, also that there is none: `CoreDNS`' figure for a cluster's names.
+pub(crate) const TTL: u32 = 5;
 
 /// How many aliases are followed: one Service may name another, and two may name each other.
 const ALIASES_MAX: usize = 8;
 
+/// No name of the zone has more labels before the zone's own.
+const LABELS_MAX: usize = 5;
+
+/// For which names the zone answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Authority {
+    /// The domain of the cluster's names, absolute and in lower case.
+    pub(crate) domain: Name,
+    /// The ranges of addresses whose reverse names are the cluster's own.
+    pub(crate) ranges: Vec<IpNet>,
+}
+
 /// All names of a cluster.
 pub(crate) struct Zone {
-    domain: Name,
-    soa: SOA,
-    names: HashMap<LowerName, Vec<RData>>,
+    authority: Arc<Authority>,
+    /// Tells it from earlier ones.
+    serial: u32,
+    cluster: Cluster,
 }
 
 /// What the zone says to a question.
@@ -48,126 +67,146 @@ pub(crate) enum Absent {
     Name(Record),
 }
 
+/// Whose a name is.
+enum Realm {
+    Cluster,
+    Localhost,
+    Reverse(IpNet),
+}
+
 impl Zone {
-    /// The zone `domain`, made from these objects; `serial` tells it from earlier ones.
-    pub(crate) fn new<'a>(
-        domain: &Name,
-        serial: u32,
-        services: impl IntoIterator<Item = &'a Service>,
-        slices: impl IntoIterator<Item = &'a EndpointSlice>,
-    ) -> Self {
-        let under = |label: &str| domain.prepend_label(label).unwrap_or_else(|_| domain.clone());
-        let soa = SOA::new(under("dns"), under("hostmaster"), serial, 7200, 1800, 86_400, TTL);
-        let mut zone = Self { domain: domain.clone(), soa: soa.clone(), names: HashMap::new() };
-        zone.add(domain.clone(), RData::SOA(soa));
-        zone.add_localhost();
-        records::add(&mut zone, services, slices);
-        zone
+    /// The zone of one moment.
+    pub(crate) fn new(authority: Arc<Authority>, serial: u32, cluster: Cluster) -> Self {
+        Self { authority, serial, cluster }
     }
 
     /// Whether only this zone may answer for the name.
     pub(crate) fn is_ours(&self, name: &Name) -> bool {
-        self.origin(name).is_some()
+        self.realm(name).is_some()
     }
 
     /// The answer to a question, or nothing if the name is not ours.
     pub(crate) fn answer(&self, name: &Name, kind: RecordType) -> Option<Answer> {
-        let mut origin = self.origin(name)?;
+        let mut realm = self.realm(name)?;
         let mut answer = Answer::default();
         let mut name = name.clone();
         for _ in 0..ALIASES_MAX {
-            let Some(known) = self.names.get(&LowerName::new(&name)) else {
-                answer.absent = Some(Absent::Name(self.authority(origin)));
-                return Some(answer);
-            };
-            let fits = |data: &&RData| kind == RecordType::ANY || data.record_type() == kind;
-            let record = |data: &RData| Record::from_rdata(name.clone(), TTL, data.clone());
-            let before = answer.records.len();
-            answer.records.extend(known.iter().filter(fits).map(record));
-            if answer.records.len() > before {
-                answer.additionals = self.targets(&answer.records);
-                return Some(answer);
-            }
-            let alias = known.iter().find_map(|data| if let RData::CNAME(to) = data { Some(to) } else { None });
-            let Some(CNAME(target)) = alias else {
-                answer.absent = Some(Absent::Data(self.authority(origin)));
-                return Some(answer);
-            };
-            answer.records.push(Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone()))));
-            name = target.clone();
-            match self.origin(&name) {
-                Some(next) => origin = next,
-                None => {
-                    answer.onward = Some(name);
+            match self.held(&realm, &name, kind) {
+                Held::Nothing => {
+                    answer.absent = Some(Absent::Name(self.denial(&realm, &name)));
                     return Some(answer);
+                }
+                Held::Records(records, _) if records.is_empty() => {
+                    answer.absent = Some(Absent::Data(self.denial(&realm, &name)));
+                    return Some(answer);
+                }
+                Held::Records(records, additionals) => {
+                    let records = records.into_iter().map(|data| Record::from_rdata(name.clone(), TTL, data));
+                    answer.records.extend(records);
+                    answer.additionals = additionals;
+                    return Some(answer);
+                }
+                Held::Alias(target) => {
+                    let alias = RData::CNAME(CNAME(target.clone()));
+                    answer.records.push(Record::from_rdata(name, TTL, alias));
+                    name = target;
+                    match self.realm(&name) {
+                        Some(next) => realm = next,
+                        None => {
+                            answer.onward = Some(name);
+                            return Some(answer);
+                        }
+                    }
                 }
             }
         }
         Some(answer)
     }
 
-    /// The addresses of the targets of SRV records.
-    fn targets(&self, records: &[Record]) -> Vec<Record> {
-        let target = |record: &Record| if let RData::SRV(srv) = &record.data { Some(srv.target.clone()) } else { None };
-        let mut targets: Vec<Name> = records.iter().filter_map(target).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let addresses = |name: Name| {
-            let known = self.names.get(&LowerName::new(&name)).into_iter().flatten();
-            let addresses = known.filter(|data| matches!(data, RData::A(_) | RData::AAAA(_)));
-            addresses.map(|data| Record::from_rdata(name.clone(), TTL, data.clone())).collect::<Vec<_>>()
-        };
-        targets.into_iter().flat_map(addresses).collect()
-    }
-
-    /// Where the authority for the name begins, if it is ours.
-    fn origin(&self, name: &Name) -> Option<Name> {
-        if self.domain.zone_of(name) {
-            return Some(self.domain.clone());
-        }
-        let last = name.iter().next_back()?.to_ascii_lowercase();
-        match &*last {
-            b"localhost" => Some(name.trim_to(1)),
-            b"arpa" if is_reverse_of_local(name) => Some(name.trim_to(2)),
-            _ => None,
-        }
-    }
-
-    fn authority(&self, origin: Name) -> Record {
-        Record::from_rdata(origin, TTL, RData::SOA(self.soa.clone()))
-    }
-
-    /// Adds a record, unless the name has it already; the names between it and the zone's own exist by that, too.
-    fn add(&mut self, name: Name, data: RData) {
-        if self.domain.zone_of(&name) {
-            let mut parent = name.base_name();
-            while parent.num_labels() > self.domain.num_labels() {
-                self.names.entry(LowerName::new(&parent)).or_default();
-                parent = parent.base_name();
+    fn held(&self, realm: &Realm, name: &Name, kind: RecordType) -> Held {
+        match realm {
+            Realm::Cluster => {
+                let name = name.to_lowercase();
+                let Some(count) = name.iter().len().checked_sub(self.authority.domain.iter().len()) else {
+                    return Held::Nothing;
+                };
+                let mut labels = [""; LABELS_MAX];
+                let Some(places) = labels.get_mut(..count) else { return Held::Nothing };
+                for (place, label) in places.iter_mut().zip(name.iter()) {
+                    let Ok(label) = std::str::from_utf8(label) else { return Held::Nothing };
+                    *place = label;
+                }
+                self.at(&place(places), kind)
+            }
+            Realm::Localhost if name.iter().len() > 1 => Held::Nothing,
+            Realm::Localhost => Held::Records(
+                match kind {
+                    RecordType::A => vec![RData::A(A::new(127, 0, 0, 1))],
+                    RecordType::AAAA => vec![RData::AAAA(AAAA::new(0, 0, 0, 0, 0, 0, 0, 1))],
+                    _ => Vec::new(),
+                },
+                Vec::new(),
+            ),
+            Realm::Reverse(net) if net.prefix_len() == net.max_prefix_len() => self.reverse(net.addr(), kind),
+            // Names of whole networks are there because of those below.
+            Realm::Reverse(_) => {
+                let is_apex = kind == RecordType::SOA && self.origin(realm, name).iter().len() == name.iter().len();
+                Held::Records(is_apex.then(|| RData::SOA(self.soa())).into_iter().collect(), Vec::new())
             }
         }
-        let known = self.names.entry(LowerName::new(&name)).or_default();
-        if !known.contains(&data) {
-            known.push(data);
+    }
+
+    /// Whose the name is, if it is ours.
+    fn realm(&self, name: &Name) -> Option<Realm> {
+        if self.authority.domain.zone_of(name) {
+            return Some(Realm::Cluster);
+        }
+        let last = name.iter().next_back()?;
+        if last.eq_ignore_ascii_case(b"localhost") {
+            return Some(Realm::Localhost);
+        }
+        if !last.eq_ignore_ascii_case(b"arpa") {
+            return None;
+        }
+        let net = name.parse_arpa_name().ok()?;
+        let is_host = net.prefix_len() == net.max_prefix_len();
+        let is_ours = net.addr().is_loopback()
+            || self.authority.ranges.iter().any(|range| range.contains(&net))
+            || is_host && self.cluster.owners(net.addr()).next().is_some();
+        is_ours.then_some(Realm::Reverse(net))
+    }
+
+    /// Says that there is nothing, and who says so.
+    fn denial(&self, realm: &Realm, name: &Name) -> Record {
+        Record::from_rdata(self.origin(realm, name), TTL, RData::SOA(self.soa()))
+    }
+
+    /// Where the authority for a name begins.
+    fn origin(&self, realm: &Realm, name: &Name) -> Name {
+        match realm {
+            Realm::Cluster => self.authority.domain.clone(),
+            Realm::Localhost => name.trim_to(1),
+            Realm::Reverse(net) => {
+                let range = self.authority.ranges.iter().find(|range| range.contains(net));
+                name.trim_to(reverse_labels(range, net.addr()))
+            }
         }
     }
 
-    fn add_localhost(&mut self) {
-        if let Ok(name) = Name::from_ascii("localhost.") {
-            self.add(name.clone(), RData::A(A(Ipv4Addr::LOCALHOST)));
-            self.add(name, RData::AAAA(AAAA(Ipv6Addr::LOCALHOST)));
-        }
+    fn soa(&self) -> SOA {
+        let domain = &self.authority.domain;
+        let under = |labels: &[&str]| {
+            let name = Name::from_labels(labels.iter().map(|label| label.as_bytes()));
+            name.and_then(|name| name.append_domain(domain)).unwrap_or_else(|_| domain.clone())
+        };
+        SOA::new(under(&["ns", "dns"]), under(&["hostmaster"]), self.serial, 7200, 1800, 86_400, TTL)
     }
 }
 
-/// Whether the name is the reverse of an address that has no meaning outside: loopback, private or link-local.
-/// Resolvers of the world must not be asked about these (RFC 6303), and a cluster's addresses are among them.
-fn is_reverse_of_local(name: &Name) -> bool {
-    match name.parse_arpa_name().map(|net| net.addr()) {
-        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        Ok(IpAddr::V6(v6)) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-        Err(_) => false,
-    }
+/// How many labels the reverse zone of a range has: `43.127.in-addr.arpa` is that of `127.43.0.0/16`.
+fn reverse_labels(range: Option<&IpNet>, ip: IpAddr) -> usize {
+    let prefix = usize::from(range.map_or(8, IpNet::prefix_len));
+    2 + prefix / if ip.is_ipv4() { 8 } else { 4 }
 }
 
 #[cfg(test)]

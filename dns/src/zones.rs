@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_proto::rr::Name;
 use tokio::sync::SetOnce;
 
-use crate::zone::Zone;
+use crate::zone::cluster::Cluster;
+use crate::zone::{Authority, Zone};
 
 /// How long a look-up waits for the first zone: at the start of a cluster its pods may be quicker than its lists.
 const FIRST_ZONE_PATIENCE: Duration = Duration::from_secs(5);
@@ -22,8 +22,8 @@ pub(crate) struct Zones {
 
 impl Zones {
     /// An empty zone that is not whole: it can tell which names are ours, and nothing more.
-    pub(crate) fn new(domain: &Name) -> Self {
-        let empty = Zone::new(domain, 0, [], []);
+    pub(crate) fn new(authority: Arc<Authority>) -> Self {
+        let empty = Zone::new(authority, 0, Cluster::default());
         Self { current: ArcSwap::from_pointee(empty), whole: SetOnce::new() }
     }
 

@@ -1,131 +1,261 @@
-//! The records of Services, in the order of the Kubernetes DNS specification (schema version 1.1.0).
+//! The records of each place, in the order of the Kubernetes DNS specification (schema version 1.1.0); where that
+//! leaves something open, as `CoreDNS` answers.
 //!
 //! It refuses what has no name in DNS: a port or a host name that is no label has no record.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use coracle_api::wellknown::{LABEL_SERVICE_NAME, NAMESPACE_KUBE_SYSTEM};
+use coracle_api::wellknown::NAMESPACE_KUBE_SYSTEM;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SRV, TXT};
-use hickory_proto::rr::{Name, RData};
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::Zone;
+use super::cluster::{Asked, Endpoint, Kind, Named, Port, made_of};
+use super::place::Place;
+use super::{TTL, Zone};
 
 /// The version of the schema that the zone follows.
 const SCHEMA_VERSION: &str = "1.1.0";
 
 /// The Service by which the DNS server itself is found.
-const DNS_SERVICE: (&str, &str) = (NAMESPACE_KUBE_SYSTEM, "kube-dns");
+const DNS_SERVICE: &str = "kube-dns";
 
-/// The priority and weight of SRV records: endpoints are equal.
-const SRV_PRIORITY_AND_WEIGHT: (u16, u16) = (0, 100);
+/// The weights of all records of one SRV answer together: endpoints are equal, so each has its share.
+const SRV_WEIGHTS: usize = 100;
 
-/// Adds the records of all Services.
-pub(super) fn add<'a>(
-    zone: &mut Zone,
-    services: impl IntoIterator<Item = &'a Service>,
-    slices: impl IntoIterator<Item = &'a EndpointSlice>,
-) {
-    add_schema_version(zone);
-    let mut of_service: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
-    for slice in slices {
-        let labels = slice.metadata.labels.as_ref();
-        let name = labels.and_then(|l| l.get(LABEL_SERVICE_NAME)).map_or("", String::as_str);
-        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
-        of_service.entry((namespace, name)).or_default().push(slice);
+/// What is at a name.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// There is no such name.
+    Nothing,
+    /// Another name for it.
+    Alias(Name),
+    /// The records of the type asked for, maybe none, and those that are likely to be asked for next.
+    Records(Vec<RData>, Vec<Record>),
+}
+
+impl Held {
+    fn these(records: Vec<RData>) -> Self {
+        Self::Records(records, Vec::new())
     }
-    for service in services {
-        let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
-        let name = service.metadata.name.as_deref().unwrap_or_default();
-        let (Some(spec), Some(full)) = (&service.spec, under(&zone.domain, &["svc", namespace, name])) else {
-            continue;
-        };
-        if spec.type_.as_deref() == Some("ExternalName") {
-            add_external_name(zone, &full, spec);
-        } else if spec.cluster_ip.as_deref() == Some("None") {
-            let slices = of_service.get(&(namespace, name)).map_or(&[][..], Vec::as_slice);
-            slices.iter().for_each(|slice| add_headless(zone, &full, slice));
+
+    /// The name is there, but has nothing of this type.
+    fn none() -> Self {
+        Self::these(Vec::new())
+    }
+
+    /// There, with nothing of this type, or not there.
+    fn none_if(is_there: bool) -> Self {
+        if is_there { Self::none() } else { Self::Nothing }
+    }
+}
+
+impl Zone {
+    /// What is at a place of the cluster's zone.
+    pub(super) fn at(&self, place: &Place<'_>, kind: RecordType) -> Held {
+        match place {
+            Place::Nowhere => Held::Nothing,
+            Place::Between => Held::none(),
+            Place::Namespace(namespace) => Held::none_if(self.cluster.has_namespace(namespace)),
+            // Section 2.2.
+            Place::Version if kind == RecordType::TXT => {
+                Held::these(vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))])
+            }
+            Place::Version => Held::none(),
+            Place::Apex => self.apex(kind),
+            Place::NameServer => Held::these(addresses(self.name_server().map_or(&[][..], |(_, ips)| ips), kind)),
+            Place::Service(key) => {
+                self.cluster.service(key).map_or(Held::Nothing, |named| self.service(key, named, kind))
+            }
+            Place::Protocol(key, protocol) => {
+                let has = |named: &Named| ports(named).any(|port| port.is_of(protocol) && !port.name.is_empty());
+                Held::none_if(self.cluster.service(key).is_some_and(has))
+            }
+            Place::Port(key, protocol, port) => self.port(key, protocol, port, kind),
+            Place::Endpoint(key, label) => self.endpoint(key, label, kind),
+            Place::Pod(label, namespace) => self.pod(label, namespace, kind),
+        }
+    }
+
+    fn apex(&self, kind: RecordType) -> Held {
+        match (kind, self.name_server()) {
+            (RecordType::SOA, _) => Held::these(vec![RData::SOA(self.soa())]),
+            (RecordType::NS, Some((name, ips))) => {
+                let glue = ips.iter().map(|ip| record(&name, address(*ip))).collect();
+                Held::Records(vec![RData::NS(NS(name))], glue)
+            }
+            _ => Held::none(),
+        }
+    }
+
+    /// The Service by which the zone's server is found, and its addresses.
+    fn name_server(&self) -> Option<(Name, &[IpAddr])> {
+        let key = format!("{DNS_SERVICE}.{NAMESPACE_KUBE_SYSTEM}");
+        match self.cluster.service(&key)?.asked.as_deref()? {
+            Asked { kind: Kind::ClusterIps(ips), .. } => Some((self.service_name(&key)?, ips)),
+            _ => None,
+        }
+    }
+
+    /// Sections 2.3.1, 2.4.1, 2.5: what a Service's own name means.
+    fn service(&self, key: &str, named: &Named, kind: RecordType) -> Held {
+        match named.asked.as_deref().map(|asked| &asked.kind) {
+            None => Held::Nothing,
+            Some(Kind::External(target)) if kind == RecordType::CNAME => {
+                Held::these(vec![RData::CNAME(CNAME(target.clone()))])
+            }
+            Some(Kind::External(target)) => Held::Alias(target.clone()),
+            Some(Kind::Headless) if named.endpoints().next().is_none() => Held::Nothing,
+            Some(_) if kind == RecordType::SRV => self.srv(key, named, |_| true),
+            Some(Kind::ClusterIps(ips)) => Held::these(addresses(ips, kind)),
+            Some(Kind::Headless) => Held::these(distinct(named.endpoints().map(|(endpoint, _)| endpoint.ip), kind)),
+        }
+    }
+
+    /// Sections 2.3.2 and 2.4.2: a named port.
+    fn port(&self, key: &str, protocol: &str, name: &str, kind: RecordType) -> Held {
+        let Some(named) = self.cluster.service(key) else { return Held::Nothing };
+        let is_meant = |port: &Port| *port.name == *name && port.is_of(protocol);
+        match kind {
+            _ if name.is_empty() || !ports(named).any(is_meant) => Held::Nothing,
+            RecordType::SRV => self.srv(key, named, is_meant),
+            _ => Held::none(),
+        }
+    }
+
+    /// Section 2.4.1: an endpoint by its host name. Those of Services with a cluster address have names as well.
+    fn endpoint(&self, key: &str, label: &str, kind: RecordType) -> Held {
+        let Some(named) = self.cluster.service(key).filter(|named| !named.is_external()) else { return Held::Nothing };
+        let mut ips = named.endpoints().filter(|(e, _)| e.is_labelled(label)).map(|(e, _)| e.ip).peekable();
+        match (ips.peek().is_some(), kind) {
+            (false, _) => Held::Nothing,
+            (true, RecordType::SRV) => {
+                let meant = named.endpoints().filter(|(endpoint, _)| endpoint.is_labelled(label));
+                let each = meant.flat_map(|(endpoint, ports)| ports.iter().map(move |port| (endpoint, port.number)));
+                self.srv_of_endpoints(key, &each.collect::<Vec<_>>())
+            }
+            (true, _) => Held::these(distinct(ips, kind)),
+        }
+    }
+
+    /// Section 2.6: a pod by its address, for any address: who asks knows it already.
+    fn pod(&self, label: &str, namespace: &str, kind: RecordType) -> Held {
+        let is_v4 = label.matches('-').count() == 3 && !label.contains("--");
+        let ip = made_of(label, if is_v4 { '.' } else { ':' }).filter(|_| self.cluster.has_namespace(namespace));
+        ip.map_or(Held::Nothing, |ip| Held::these(addresses(&[ip], kind)))
+    }
+
+    /// Sections 2.3.3 and 2.4.3: the names that an address has.
+    pub(super) fn reverse(&self, ip: IpAddr, kind: RecordType) -> Held {
+        if ip.is_loopback() && (ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST) {
+            let localhost = Name::from_ascii("localhost.").ok().filter(|_| kind == RecordType::PTR);
+            return Held::these(localhost.map(|name| RData::PTR(PTR(name))).into_iter().collect());
+        }
+        let owners = || self.cluster.owners(ip);
+        let own =
+            owners().find(|(_, named)| named.cluster_ips().contains(&ip)).and_then(|(key, _)| self.service_name(key));
+        let names: Vec<Name> = if let Some(own) = own {
+            vec![own]
         } else {
-            add_cluster_ip(zone, &full, spec);
-            if (namespace, name) == DNS_SERVICE {
-                add_name_server(zone, spec);
+            let labels = owners().flat_map(|(key, named)| {
+                let here = named.endpoints().filter(move |(endpoint, _)| endpoint.ip == ip);
+                here.filter_map(move |(endpoint, _)| self.endpoint_name(key, endpoint))
+            });
+            let mut known = HashSet::new();
+            labels.filter(|name| known.insert(name.clone())).collect()
+        };
+        match (names.is_empty(), kind) {
+            (true, _) => Held::Nothing,
+            (false, RecordType::PTR) => Held::these(names.into_iter().map(|name| RData::PTR(PTR(name))).collect()),
+            (false, _) => Held::none(),
+        }
+    }
+
+    /// The SRV records of the ports that are meant, and the addresses that they lead to.
+    fn srv(&self, key: &str, named: &Named, is_meant: impl Fn(&Port) -> bool) -> Held {
+        let Some(asked) = named.asked.as_deref() else { return Held::Nothing };
+        let Kind::ClusterIps(ips) = &asked.kind else {
+            let each = named.endpoints().flat_map(|(endpoint, ports)| {
+                ports.iter().filter(|port| is_meant(port)).map(move |port| (endpoint, port.number))
+            });
+            return self.srv_of_endpoints(key, &each.collect::<Vec<_>>());
+        };
+        let Some(target) = self.service_name(key) else { return Held::Nothing };
+        let numbers: Vec<u16> = asked.ports.iter().filter(|port| is_meant(port)).map(|port| port.number).collect();
+        let records = numbers.iter().map(|number| srv(*number, numbers.len(), target.clone())).collect();
+        let glue = if numbers.is_empty() { &[][..] } else { ips };
+        Held::Records(records, glue.iter().map(|ip| record(&target, address(*ip))).collect())
+    }
+
+    fn srv_of_endpoints(&self, key: &str, each: &[(&Endpoint, u16)]) -> Held {
+        let (mut records, mut glue) = (Vec::new(), Vec::new());
+        let (mut known, mut glued) = (HashSet::new(), HashSet::new());
+        for (endpoint, number) in each {
+            let Some(target) = self.endpoint_name(key, endpoint) else { continue };
+            if glued.insert((endpoint.ip, target.clone())) {
+                glue.push(record(&target, address(endpoint.ip)));
             }
+            if known.insert((*number, target.clone())) {
+                records.push(srv(*number, each.len(), target));
+            }
+        }
+        Held::Records(records, glue)
+    }
+
+    /// The full name of a Service.
+    fn service_name(&self, key: &str) -> Option<Name> {
+        let (name, namespace) = key.split_once('.')?;
+        Name::from_labels([name.as_bytes(), namespace.as_bytes(), b"svc"])
+            .ok()?
+            .append_domain(&self.authority.domain)
+            .ok()
+    }
+
+    fn endpoint_name(&self, key: &str, endpoint: &Endpoint) -> Option<Name> {
+        Name::from_labels([endpoint.label().as_bytes()]).ok()?.append_domain(&self.service_name(key)?).ok()
+    }
+}
+
+impl Named {
+    fn is_external(&self) -> bool {
+        matches!(self.asked.as_deref(), Some(Asked { kind: Kind::External(_), .. }))
+    }
+
+    fn cluster_ips(&self) -> &[IpAddr] {
+        match self.asked.as_deref() {
+            Some(Asked { kind: Kind::ClusterIps(ips), .. }) => ips,
+            _ => &[],
         }
     }
 }
 
-/// Section 2.2.
-fn add_schema_version(zone: &mut Zone) {
-    if let Some(name) = under(&zone.domain, &["dns-version"]) {
-        zone.add(name, RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()])));
+impl Port {
+    fn is_of(&self, protocol: &str) -> bool {
+        *self.protocol == *protocol
     }
 }
 
-/// Section 2.3: a Service with cluster addresses.
-fn add_cluster_ip(zone: &mut Zone, full: &Name, spec: &ServiceSpec) {
-    for ip in cluster_ips(spec) {
-        zone.add(full.clone(), address(ip));
-        zone.add(Name::from(ip), RData::PTR(PTR(full.clone())));
-    }
-    for port in spec.ports.iter().flatten() {
-        add_port(zone, full, port.name.as_deref(), port.protocol.as_deref(), port.port, full);
+/// The ports of a Service: a headless one has those of its endpoints, and one by another name has none.
+fn ports(named: &Named) -> Box<dyn Iterator<Item = &Port> + '_> {
+    match named.asked.as_deref() {
+        Some(Asked { kind: Kind::ClusterIps(_), ports }) => Box::new(ports.iter()),
+        Some(Asked { kind: Kind::Headless, .. }) => Box::new(named.endpoint_ports()),
+        _ => Box::new(std::iter::empty()),
     }
 }
 
-/// Section 2.4: a headless Service, as far as one slice of it goes.
-fn add_headless(zone: &mut Zone, full: &Name, slice: &EndpointSlice) {
-    let is_ready =
-        |e: &&k8s_openapi::api::discovery::v1::Endpoint| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
-    for endpoint in slice.endpoints.iter().flatten().filter(is_ready) {
-        for ip in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
-            let host = endpoint.hostname.clone().unwrap_or_else(|| ip.to_string().replace(['.', ':'], "-"));
-            let Some(host) = under(full, &[&host]) else { continue };
-            zone.add(full.clone(), address(ip));
-            zone.add(host.clone(), address(ip));
-            zone.add(Name::from(ip), RData::PTR(PTR(host.clone())));
-            for port in slice.ports.iter().flatten() {
-                let number = port.port.unwrap_or_default();
-                add_port(zone, full, port.name.as_deref(), port.protocol.as_deref(), number, &host);
-            }
-        }
-    }
+/// The addresses of the family that is asked for.
+fn addresses(ips: &[IpAddr], kind: RecordType) -> Vec<RData> {
+    ips.iter().copied().map(address).filter(|data| data.record_type() == kind).collect()
 }
 
-/// Section 2.5.
-fn add_external_name(zone: &mut Zone, full: &Name, spec: &ServiceSpec) {
-    let target = spec.external_name.as_deref().and_then(|name| Name::from_ascii(name).ok());
-    if let Some(mut target) = target {
-        target.set_fqdn(true);
-        zone.add(full.clone(), RData::CNAME(CNAME(target)));
-    }
-}
-
-/// Sections 2.3.2 and 2.4.2: a named port.
-fn add_port(zone: &mut Zone, full: &Name, name: Option<&str>, protocol: Option<&str>, port: i32, target: &Name) {
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return };
-    let protocol = format!("_{}", protocol.unwrap_or("TCP").to_ascii_lowercase());
-    let Some(at) = under(full, &[&protocol, &format!("_{name}")]) else { return };
-    let (priority, weight) = SRV_PRIORITY_AND_WEIGHT;
-    if let Ok(port) = u16::try_from(port) {
-        zone.add(at, RData::SRV(SRV::new(priority, weight, port, target.clone())));
-    }
-}
-
-/// The zone's own name server, which the SOA record names.
-fn add_name_server(zone: &mut Zone, spec: &ServiceSpec) {
-    let Some(name) = under(&zone.domain, &["dns"]) else { return };
-    zone.add(zone.domain.clone(), RData::NS(NS(name.clone())));
-    for ip in cluster_ips(spec) {
-        zone.add(name.clone(), address(ip));
-    }
-}
-
-fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
-    let all = spec.cluster_ips.as_deref().unwrap_or_default();
-    let texts = if all.is_empty() { spec.cluster_ip.as_slice() } else { all };
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
+/// The same of many, each once.
+fn distinct(ips: impl Iterator<Item = IpAddr>, kind: RecordType) -> Vec<RData> {
+    let wanted = |ip: &IpAddr| kind == if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+    let mut ips: Vec<IpAddr> = ips.filter(wanted).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips.into_iter().map(address).collect()
 }
 
 fn address(ip: IpAddr) -> RData {
@@ -135,7 +265,11 @@ fn address(ip: IpAddr) -> RData {
     }
 }
 
-/// The name that has these labels, outermost first, before `base`.
-fn under(base: &Name, labels: &[&str]) -> Option<Name> {
-    labels.iter().try_fold(base.clone(), |name, label| name.prepend_label(*label).ok())
+fn srv(port: u16, count: usize, target: Name) -> RData {
+    let weight = u16::try_from(SRV_WEIGHTS / count.max(1)).unwrap_or(u16::MAX);
+    RData::SRV(SRV::new(0, weight.max(1), port, target))
+}
+
+fn record(name: &Name, data: RData) -> Record {
+    Record::from_rdata(name.clone(), TTL, data)
 }
