@@ -28,6 +28,7 @@ mod neighbours;
 mod network;
 mod policies;
 mod probes;
+mod protocols;
 mod pull;
 mod refusals;
 mod run;

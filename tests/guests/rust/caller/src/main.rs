@@ -127,6 +127,7 @@ fn datagrams(port: u16) {
     loop {
         match socket.recv_from(&mut buffer) {
             Ok((length, from)) => {
+                println!("{from}: {}", String::from_utf8_lossy(&buffer[..length]));
                 if let Err(error) = socket.send_to(&buffer[..length], from) {
                     println!("{from}: {error}");
                 }
