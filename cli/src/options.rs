@@ -15,10 +15,6 @@ use coracle_runtime::images::Policy;
 use coracle_runtime::volumes::AllowedPath;
 use serde::Deserialize;
 
-/// Pod addresses: in loopback space, which any user may bind on Linux.
-const CLUSTER_CIDR: &str = "127.42.0.0/16";
-/// Service addresses, likewise.
-const SERVICE_CIDR: &str = "127.43.0.0/16";
 /// kube-apiserver's default.
 const NODE_PORTS: &str = "30000-32767";
 /// kube-apiserver's default.
@@ -51,10 +47,10 @@ pub(crate) struct ServerOptions {
     /// Port of DNS; 0 picks a free one [default: 10053]
     #[arg(long, value_name = "PORT")]
     dns_port: Option<u16>,
-    /// Range of pod addresses [default: 127.42.0.0/16]
+    /// Range of pod addresses [default: 10.42.0.0/16 where a route can be made, else 127.42.0.0/16]
     #[arg(long, value_name = "CIDR")]
     cluster_cidr: Option<String>,
-    /// Range of Service addresses [default: 127.43.0.0/16]
+    /// Range of Service addresses [default: 10.43.0.0/16 where a route can be made, else 127.43.0.0/16]
     #[arg(long, value_name = "CIDR")]
     service_cluster_ip_range: Option<String>,
     /// Range of NodePorts [default: 30000-32767]
@@ -149,8 +145,9 @@ pub(crate) struct Settings {
     pub(crate) bind_address: IpAddr,
     pub(crate) secure_port: u16,
     pub(crate) dns_port: u16,
-    pub(crate) cluster_cidr: String,
-    pub(crate) service_cidr: String,
+    /// Those that were said; what is in force else is decided with the data directory at hand.
+    pub(crate) cluster_cidr: Option<String>,
+    pub(crate) service_cidr: Option<String>,
     pub(crate) node_ports: (u16, u16),
     pub(crate) ingress: IngressConfig,
     pub(crate) node_name: NodeName,
@@ -234,11 +231,8 @@ impl ServerOptions {
             bind_address: self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             secure_port: self.secure_port.or(file.secure_port).unwrap_or(SECURE_PORT),
             dns_port: self.dns_port.or(file.dns_port).unwrap_or(DNS_PORT),
-            cluster_cidr: self.cluster_cidr.or(file.cluster_cidr).unwrap_or_else(|| CLUSTER_CIDR.to_owned()),
-            service_cidr: self
-                .service_cluster_ip_range
-                .or(file.service_cluster_ip_range)
-                .unwrap_or_else(|| SERVICE_CIDR.to_owned()),
+            cluster_cidr: self.cluster_cidr.or(file.cluster_cidr),
+            service_cidr: self.service_cluster_ip_range.or(file.service_cluster_ip_range),
             node_ports: port_range(node_ports.as_deref().unwrap_or(NODE_PORTS))?,
             ingress: ingress_ports(
                 self.ingress_http_port.or(file.ingress_http_port),

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod files;
 mod nodes;
+mod ranges;
 mod registries;
 mod signals;
 mod stop;
@@ -24,6 +25,7 @@ use coracle_runtime::images::pull::{Puller, Registry};
 use crate::options::{Part, ServerOptions, Settings};
 use crate::output;
 use nodes::LocalNodes;
+use ranges::InForce;
 use stop::Stages;
 
 /// Runs a cluster until a signal or a broken part ends it.
@@ -41,27 +43,28 @@ pub(crate) fn run(options: ServerOptions) -> anyhow::Result<()> {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let signals = signals::Signals::listen()?;
     let _claim = claim_data_dir(&settings)?;
+    let ranges = ranges::decide(&settings)?;
 
     let nodes = Arc::new(LocalNodes::default());
     let images = Arc::new(ImageStore::open(settings.data_dir.join("images")).context("the image store does not open")?);
     let puller = Arc::new(Puller::open(ImageStore::clone(&images), registries::read(&settings)?)?);
     let registry = Arc::new(Registry::new(Arc::clone(&images), Arc::clone(&puller)));
-    let apiserver = build_apiserver(&settings, nodes.clone(), registry).await?;
+    let apiserver = build_apiserver(&settings, &ranges, nodes.clone(), registry).await?;
     let api_address = apiserver.addr();
     let kubeconfig = apiserver.kubeconfig().to_owned();
     let client = |user: &str| apiserver.client(Identity::user(user));
 
     // All parts are built before any runs: what cannot start says so before anything has happened.
-    let dns = build_dns(&settings, client(wellknown::USER_DNS)).await?;
+    let dns = build_dns(&settings, &ranges, client(wellknown::USER_DNS)).await?;
     let dns_address = dns.as_ref().map(coracle_dns::Dns::addr);
-    let network = build_network(&settings, client(wellknown::USER_PROXY)).await?;
+    let network = build_network(&settings, &ranges, client(wellknown::USER_PROXY)).await?;
     let ingress = build_ingress(&settings, client(wellknown::USER_INGRESS), network.as_ref())?;
     let node = match &network {
         Some(network) if settings.runs(Part::Node) => {
             let resolver = bootstrap::resolver(dns.as_ref());
             let parts = coracle_runtime::Parts { network: network.pods(), resolver, images, puller };
             let client = apiserver.client(Identity::node(settings.node_name.as_str()));
-            let node = build_node(&settings, apiserver.root_ca(), client, parts).await?;
+            let node = build_node(&settings, &ranges, apiserver.root_ca(), client, parts).await?;
             nodes.add(settings.node_name.clone(), node.kubelet());
             Some(node)
         }
@@ -98,9 +101,17 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if !sites.is_empty() {
         bootstrap::ingress_class(bootstrap_client.clone()).await?;
     }
-    bootstrap::cluster_dns(bootstrap_client, &settings, dns_address).await?;
+    bootstrap::cluster_dns(bootstrap_client, &ranges.services, dns_address).await?;
 
     output::line(&format!("coracle {} serves https://{api_address}", env!("CARGO_PKG_VERSION")));
+    say_where(&settings, &ranges, dns_address, &sites);
+    output::line(&format!("export KUBECONFIG={}", kubeconfig.display()));
+
+    stages.run(signals).await
+}
+
+/// Where names, Ingresses and addresses are found, for a person.
+fn say_where(settings: &Settings, ranges: &InForce, dns_address: Option<SocketAddr>, sites: &[(&str, SocketAddr)]) {
     if let Some(dns) = dns_address {
         output::line(&format!(
             "names of the cluster are answered at {dns}, for example: dig @{} -p {} kubernetes.default.svc.cluster.local",
@@ -109,11 +120,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         ));
     }
     if !sites.is_empty() {
-        output::line(&found_at(&sites));
+        output::line(&found_at(sites));
     }
-    output::line(&format!("export KUBECONFIG={}", kubeconfig.display()));
-
-    stages.run(signals).await
+    if settings.runs(Part::Network) {
+        output::line(&ranges.line());
+    }
 }
 
 /// Where Ingresses are found, for a person.
@@ -124,13 +135,14 @@ fn found_at(sites: &[(&str, SocketAddr)]) -> String {
 
 async fn build_apiserver(
     settings: &Settings,
+    ranges: &InForce,
     nodes: Arc<dyn Nodes>,
     images: Arc<dyn HttpService>,
 ) -> anyhow::Result<Apiserver> {
     let config = coracle_apiserver::Config {
         bind_address: settings.bind_address,
         secure_port: settings.secure_port,
-        service_cidr: settings.service_cidr.clone(),
+        service_cidr: ranges.services.clone(),
         node_ports: settings.node_ports,
         extra_sans: vec![settings.host_name.clone()],
         token_auth_file: settings.access.token_auth_file.clone(),
@@ -153,14 +165,18 @@ fn build_controllers(apiserver: &Apiserver, client: kube::Client) -> coracle_con
     coracle_controllers::Controllers::build(client, config)
 }
 
-async fn build_network(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_network::Network>> {
+async fn build_network(
+    settings: &Settings,
+    ranges: &InForce,
+    client: kube::Client,
+) -> anyhow::Result<Option<coracle_network::Network>> {
     if !settings.runs(Part::Network) {
         return Ok(None);
     }
     let config = coracle_network::Config {
         node_name: settings.node_name.to_string(),
-        pod_cidr: settings.cluster_cidr.clone(),
-        service_cidr: settings.service_cidr.clone(),
+        pod_cidr: ranges.pods.clone(),
+        service_cidr: ranges.services.clone(),
         node_address: settings.bind_address,
         ..coracle_network::Config::default()
     };
@@ -177,7 +193,11 @@ fn build_ingress(
     Ok(Some(built.context("Ingresses cannot be served")?))
 }
 
-async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<Option<coracle_dns::Dns>> {
+async fn build_dns(
+    settings: &Settings,
+    ranges: &InForce,
+    client: kube::Client,
+) -> anyhow::Result<Option<coracle_dns::Dns>> {
     if !settings.runs(Part::Dns) {
         return Ok(None);
     }
@@ -186,8 +206,8 @@ async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<
         port: settings.dns_port,
         upstreams: bootstrap::host_resolvers(),
         cluster_ranges: vec![
-            settings.cluster_cidr.parse().context("--cluster-cidr")?,
-            settings.service_cidr.parse().context("--service-cluster-ip-range")?,
+            ranges.pods.parse().context("--cluster-cidr")?,
+            ranges.services.parse().context("--service-cluster-ip-range")?,
         ],
         ..coracle_dns::Config::default()
     };
@@ -196,6 +216,7 @@ async fn build_dns(settings: &Settings, client: kube::Client) -> anyhow::Result<
 
 async fn build_node(
     settings: &Settings,
+    ranges: &InForce,
     root_ca: &str,
     client: kube::Client,
     parts: coracle_runtime::Parts,
@@ -205,11 +226,15 @@ async fn build_node(
         host_name: settings.host_name.clone(),
         data_dir: settings.data_dir.clone(),
         address: settings.bind_address,
-        pod_cidr: settings.cluster_cidr.clone(),
+        pod_cidr: ranges.pods.clone(),
+        annotations: [("mode", ranges.mode_name()), ("mode-reason", ranges.why.as_str())]
+            .map(|(key, value)| (format!("network.coracle.dev/{key}"), value.to_owned()))
+            .into(),
         compiler: crate::compile::compiler(),
         image_policy: settings.image_policy,
         allowed_host_paths: settings.allowed_host_paths.clone(),
         root_ca: root_ca.to_owned(),
+        names: bootstrap::name_facts(&ranges.services, settings.runs(Part::Dns)),
         ..coracle_runtime::Config::default()
     };
     coracle_runtime::Node::build(client, config, parts).await.context("the node does not start")

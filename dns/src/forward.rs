@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use coracle_api::meet::NameServer;
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,9 @@ const FORWARDED_MAX: usize = 256;
 
 /// The largest answer taken in one datagram: what passes every network unfragmented (DNS flag day 2020).
 pub(crate) const DATAGRAM_BYTES_MAX: u16 = 1232;
+
+/// Where a name server listens that is named by its address alone.
+const DNS_PORT: u16 = 53;
 
 /// The host's resolvers.
 pub(crate) struct Forwarder {
@@ -65,10 +69,20 @@ impl Forwarder {
 
     /// What the first resolver that can tell says about a name.
     pub(crate) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, ForwardError> {
+        self.ask_of(&[NameServer::Cluster], name, kind).await
+    }
+
+    /// What the first of a pod's name servers that can tell says about a name outside.
+    pub(crate) async fn ask_of(
+        &self,
+        servers: &[NameServer],
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<Message, ForwardError> {
         let _permit = self.permits.try_acquire().map_err(|_| ForwardError::Busy)?;
         let mut failure = ForwardError::NoUpstream;
-        for upstream in &self.upstreams {
-            let asked = tokio::time::timeout(UPSTREAM_TIMEOUT, ask(*upstream, name, kind)).await;
+        for upstream in self.upstreams_of(servers) {
+            let asked = tokio::time::timeout(UPSTREAM_TIMEOUT, ask(upstream, name, kind)).await;
             match asked.unwrap_or(Err(AskError::Timeout)) {
                 Ok(message) => return Ok(message),
                 Err(error) => {
@@ -78,6 +92,21 @@ impl Forwarder {
             }
         }
         Err(failure)
+    }
+
+    /// Whom these name servers mean, in their order: the cluster's asks the host's resolvers.
+    fn upstreams_of(&self, servers: &[NameServer]) -> Vec<SocketAddr> {
+        let of = |server: &NameServer| match server {
+            NameServer::Cluster => self.upstreams.clone(),
+            NameServer::At(ip) => vec![SocketAddr::new(*ip, DNS_PORT)],
+        };
+        let mut upstreams: Vec<SocketAddr> = Vec::new();
+        for upstream in servers.iter().flat_map(of) {
+            if !upstreams.contains(&upstream) {
+                upstreams.push(upstream);
+            }
+        }
+        upstreams
     }
 }
 
@@ -132,4 +161,20 @@ fn answers(message: &Message, question: &Message) -> bool {
     message.metadata.id == question.metadata.id
         && message.metadata.message_type == hickory_proto::op::MessageType::Response
         && message.queries == question.queries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_own_servers_are_asked_after_or_instead_of_the_hosts() {
+        let host: SocketAddr = "192.0.2.1:5353".parse().unwrap();
+        let forwarder = Forwarder::new(vec![host]);
+        let own: SocketAddr = "192.0.2.9:53".parse().unwrap();
+        let at = NameServer::At(own.ip());
+        assert_eq!(forwarder.upstreams_of(&[NameServer::Cluster, at, at]), [host, own]);
+        assert_eq!(forwarder.upstreams_of(&[at]), [own]);
+        assert_eq!(forwarder.upstreams_of(&[]), []);
+    }
 }

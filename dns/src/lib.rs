@@ -102,7 +102,6 @@ pub enum BuildError {
 /// The DNS server.
 pub struct Dns {
     addr: SocketAddr,
-    domain: Name,
     udp: UdpSocket,
     tcp: TcpListener,
     zones: Arc<Zones>,
@@ -124,7 +123,7 @@ impl Dns {
         let authority = Arc::new(Authority { domain: domain.clone(), ranges: config.cluster_ranges });
         let watch = Watch::new(&client, Arc::clone(&authority));
         let zones = Arc::new(Zones::new(authority));
-        Ok(Self { addr, domain, udp, tcp, zones, forwarder: Arc::new(Forwarder::new(upstreams)), watch })
+        Ok(Self { addr, udp, tcp, zones, forwarder: Arc::new(Forwarder::new(upstreams)), watch })
     }
 
     /// Where it listens, for UDP and TCP.
@@ -137,12 +136,12 @@ impl Dns {
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn Resolver> {
         let (zones, forwarder) = (Arc::clone(&self.zones), Arc::clone(&self.forwarder));
-        Arc::new(Lookup { domain: self.domain.clone(), zones, forwarder })
+        Arc::new(Lookup { zones, forwarder, turn: AtomicUsize::new(0) })
     }
 
     /// Follows the cluster and answers until `shutdown`; then what is being answered may end.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { addr, domain: _, udp, tcp, zones, forwarder, watch } = self;
+        let Self { addr, udp, tcp, zones, forwarder, watch } = self;
         let handler = Handler { zones: Arc::clone(&zones), forwarder, turn: AtomicUsize::new(0) };
         let mut server = Server::new(handler);
         server.register_socket(udp);

@@ -1,13 +1,14 @@
-//! Look-ups in process: the search path of a pod's namespace, then the world outside.
+//! Look-ups in process: what a pod's search path makes of a name, in the cluster's zone and in the world outside.
 //!
-//! The whole search path costs no round trip. A name that only a cluster could have, a single label or one that ends
-//! in `.svc`, is never asked outside.
+//! A name of the cluster costs no round trip and no packet, however long the search path is. One that only a cluster
+//! could have, a single label or one that ends in `.svc`, is never asked outside.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use coracle_api::meet::Resolver;
+use coracle_api::meet::{NameServer, PodNames, Resolver};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::forward::Forwarder;
@@ -16,24 +17,32 @@ use crate::zones::Zones;
 
 /// Looks names up as a pod would.
 pub(crate) struct Lookup {
-    pub(crate) domain: Name,
     pub(crate) zones: Arc<Zones>,
     pub(crate) forwarder: Arc<Forwarder>,
+    /// Whose turn it is to come first, for who takes the first address.
+    pub(crate) turn: AtomicUsize,
 }
 
 #[async_trait]
 impl Resolver for Lookup {
-    async fn lookup(&self, name: &str, namespace: &str) -> Vec<IpAddr> {
+    async fn lookup(&self, name: &str, pod: &PodNames) -> Vec<IpAddr> {
         if let Ok(ip) = name.parse() {
             return vec![ip];
         }
         let Ok(asked) = Name::from_utf8(name) else { return Vec::new() };
-        let zone = self.zones.whole().await;
-        for candidate in candidates(&asked, namespace, &self.domain) {
-            match in_zone(&zone, &candidate) {
-                Found::Addresses(addresses) => return addresses,
-                Found::Outside(name) => return self.outside(&name).await,
-                Found::Nothing => {}
+        let knows_cluster = pod.servers.contains(&NameServer::Cluster);
+        let zone = if knows_cluster { self.zones.whole().await } else { self.zones.current() };
+        for candidate in candidates(&asked, pod) {
+            match in_zone(&zone, &candidate.name) {
+                Found::Addresses(addresses) if knows_cluster => return self.turned(addresses),
+                Found::Alias(target) if knows_cluster => return self.outside(&target, pod).await,
+                Found::Outside if may_leave(&zone, &asked, &candidate, knows_cluster) => {
+                    let found = self.outside(&candidate.name, pod).await;
+                    if !found.is_empty() {
+                        return found;
+                    }
+                }
+                Found::Addresses(_) | Found::Alias(_) | Found::Outside | Found::Nothing => {}
             }
         }
         Vec::new()
@@ -41,12 +50,9 @@ impl Resolver for Lookup {
 }
 
 impl Lookup {
-    async fn outside(&self, name: &Name) -> Vec<IpAddr> {
-        if !may_leave(name) {
-            return Vec::new();
-        }
-        let (v4, v6) =
-            tokio::join!(self.forwarder.ask(name, RecordType::A), self.forwarder.ask(name, RecordType::AAAA));
+    async fn outside(&self, name: &Name, pod: &PodNames) -> Vec<IpAddr> {
+        let ask = async |kind| self.forwarder.ask_of(&pod.servers, name, kind).await;
+        let (v4, v6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
         let answers = |asked: Result<hickory_proto::op::Message, _>| match asked {
             Ok(message) => addresses(&message.answers),
             Err(error) => {
@@ -56,12 +62,24 @@ impl Lookup {
         };
         [answers(v4), answers(v6)].concat()
     }
+
+    /// Lets another address come first each time.
+    fn turned(&self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        if addresses.len() > 1 {
+            let first = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
+            addresses.rotate_left(first);
+        }
+        addresses
+    }
 }
 
 /// What the zone has for a name.
 enum Found {
     Addresses(Vec<IpAddr>),
-    Outside(Name),
+    /// It is another name for one outside.
+    Alias(Name),
+    /// It is not the zone's to answer for.
+    Outside,
     Nothing,
 }
 
@@ -69,9 +87,9 @@ fn in_zone(zone: &Zone, name: &Name) -> Found {
     let mut found = Vec::new();
     for kind in [RecordType::A, RecordType::AAAA] {
         match zone.answer(name, kind) {
-            None => return Found::Outside(name.clone()),
+            None => return Found::Outside,
             Some(answer) => match answer.onward {
-                Some(target) => return Found::Outside(target),
+                Some(target) => return Found::Alias(target),
                 None => found.extend(addresses(&answer.records)),
             },
         }
@@ -79,24 +97,47 @@ fn in_zone(zone: &Zone, name: &Name) -> Found {
     if found.is_empty() { Found::Nothing } else { Found::Addresses(found) }
 }
 
-/// The full names that `asked` may mean, in the order of a pod's `resolv.conf`.
-fn candidates(asked: &Name, namespace: &str, domain: &Name) -> Vec<Name> {
-    let mut names = Vec::new();
-    if !asked.is_fqdn() {
-        let services = domain.prepend_label("svc").ok();
-        let own = services.as_ref().and_then(|services| services.prepend_label(namespace).ok());
-        let search = [own.as_ref(), services.as_ref(), Some(domain)].into_iter().flatten();
-        names.extend(search.filter_map(|suffix| asked.clone().append_domain(suffix).ok()));
-    }
-    let mut absolute = asked.clone();
-    absolute.set_fqdn(true);
-    names.push(absolute);
-    names
+/// A full name that the one asked for may mean.
+#[derive(Debug, PartialEq, Eq)]
+struct Candidate {
+    name: Name,
+    /// The name was sought in a domain of the search path.
+    is_searched: bool,
 }
 
-/// Whether a name outside the cluster domain may be asked outside.
-fn may_leave(name: &Name) -> bool {
-    name.num_labels() > 1 && name.iter().next_back().is_some_and(|last| !last.eq_ignore_ascii_case(b"svc"))
+/// The full names that `asked` may mean, in the order of a pod's `resolv.conf`.
+fn candidates(asked: &Name, pod: &PodNames) -> Vec<Candidate> {
+    let mut name = asked.clone();
+    name.set_fqdn(true);
+    let absolute = Candidate { name, is_searched: false };
+    if asked.is_fqdn() {
+        return vec![absolute];
+    }
+    let searched = pod.search.iter().filter_map(|domain| {
+        let mut domain = Name::from_utf8(domain).ok()?;
+        domain.set_fqdn(true);
+        Some(Candidate { name: asked.clone().append_domain(&domain).ok()?, is_searched: true })
+    });
+    let dots = usize::from(asked.num_labels()).saturating_sub(1);
+    if dots >= pod.ndots {
+        std::iter::once(absolute).chain(searched).collect()
+    } else {
+        let mut all: Vec<Candidate> = searched.collect();
+        all.push(absolute);
+        all
+    }
+}
+
+/// Whether a name that is not the zone's may be asked outside. The search path of a name that can only be the
+/// cluster's does not lead there either.
+fn may_leave(zone: &Zone, asked: &Name, candidate: &Candidate, knows_cluster: bool) -> bool {
+    let ends_in_svc = asked.iter().next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"svc"));
+    let mut whole = asked.clone();
+    whole.set_fqdn(true);
+    if ends_in_svc || zone.is_ours(&whole) {
+        return false;
+    }
+    candidate.is_searched || !knows_cluster || asked.num_labels() > 1
 }
 
 fn addresses(records: &[Record]) -> Vec<IpAddr> {
@@ -111,23 +152,47 @@ fn addresses(records: &[Record]) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::Authority;
+    use crate::zone::cluster::Cluster;
+
+    fn pod(ndots: usize) -> PodNames {
+        let mut pod = PodNames::of_namespace("shop", "cluster.local");
+        pod.search.push("corp.example".to_owned());
+        PodNames { ndots, ..pod }
+    }
+
+    fn names(asked: &str, ndots: usize) -> Vec<String> {
+        let candidates = candidates(&Name::from_ascii(asked).unwrap(), &pod(ndots));
+        candidates.iter().map(|candidate| candidate.name.to_string()).collect()
+    }
 
     #[test]
     fn a_relative_name_is_searched_and_an_absolute_one_is_not() {
-        let domain = Name::from_ascii("cluster.local.").unwrap();
-        let names = |asked: &str| -> Vec<String> {
-            candidates(&Name::from_ascii(asked).unwrap(), "shop", &domain).iter().map(ToString::to_string).collect()
-        };
-        assert_eq!(names("db"), ["db.shop.svc.cluster.local.", "db.svc.cluster.local.", "db.cluster.local.", "db."]);
-        assert_eq!(names("example.com.").as_slice(), ["example.com."]);
-        assert_eq!(names("a.b").last().unwrap(), "a.b.");
+        assert_eq!(
+            names("db", 5),
+            ["db.shop.svc.cluster.local.", "db.svc.cluster.local.", "db.cluster.local.", "db.corp.example.", "db."]
+        );
+        assert_eq!(names("example.com.", 5), ["example.com."]);
+        assert_eq!(names("a.b", 5).last().unwrap(), "a.b.");
+        assert_eq!(names("a.b", 1).first().unwrap(), "a.b.", "it has dots enough");
+        assert_eq!(names("a.b", 1).len(), 5);
     }
 
     #[test]
     fn what_only_a_cluster_could_mean_stays() {
-        let may = |name: &str| may_leave(&Name::from_ascii(name).unwrap());
-        assert!(may("example.com."));
-        assert!(!may("db."));
-        assert!(!may("db.default.SVC."));
+        let authority = Authority { domain: Name::from_ascii("cluster.local.").unwrap(), ranges: Vec::new() };
+        let zone = Zone::new(Arc::new(authority), 0, Cluster::default());
+        let leaves = |asked: &str, knows_cluster| -> Vec<String> {
+            let asked = Name::from_ascii(asked).unwrap();
+            let mut all = candidates(&asked, &pod(5));
+            all.retain(|c| !zone.is_ours(&c.name) && may_leave(&zone, &asked, c, knows_cluster));
+            all.iter().map(|candidate| candidate.name.to_string()).collect()
+        };
+        assert_eq!(leaves("example.com", true), ["example.com.corp.example.", "example.com."]);
+        assert_eq!(leaves("db", true), ["db.corp.example."]);
+        assert_eq!(leaves("db", false), ["db.corp.example.", "db."], "the host's resolvers know such names");
+        for cluster in ["db.default.SVC", "db.default.svc.cluster.local", "db.default.svc.cluster.local."] {
+            assert!(leaves(cluster, true).is_empty() && leaves(cluster, false).is_empty(), "{cluster}");
+        }
     }
 }

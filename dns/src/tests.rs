@@ -1,5 +1,6 @@
 //! The server's face: questions over UDP and TCP on the loopback address, and look-ups in process.
 
+use coracle_api::meet::{NameServer, PodNames};
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
@@ -11,6 +12,11 @@ use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::fake_api::{FakeApi, SERVICES, SLICES};
+
+/// What names mean to a pod in a namespace.
+fn of(namespace: &str) -> PodNames {
+    PodNames::of_namespace(namespace, "cluster.local")
+}
 
 /// A server that runs, and a resolver outside for it.
 struct Running {
@@ -34,7 +40,11 @@ async fn running(upstreams: Vec<SocketAddr>) -> Running {
     let (addr, resolver, shutdown) = (dns.addr(), dns.resolver(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     tasks.spawn(dns.run(shutdown.clone()));
-    assert_eq!(resolver.lookup("web", "default").await, [Ipv4Addr::new(127, 43, 0, 2)], "the zone is whole by now");
+    assert_eq!(
+        resolver.lookup("web", &of("default")).await,
+        [Ipv4Addr::new(127, 43, 0, 2)],
+        "the zone is whole by now"
+    );
     Running { api, addr, resolver, tasks, shutdown: shutdown.drop_guard() }
 }
 
@@ -129,11 +139,11 @@ async fn what_is_missing_is_denied_by_the_zone() {
 async fn a_change_is_answered_for_without_a_restart() {
     let running = running(vec![]).await;
     running.api.put(SERVICES, "late", json!({ "spec": { "clusterIP": "127.43.0.9" } }));
-    while running.resolver.lookup("late", "default").await.is_empty() {
+    while running.resolver.lookup("late", &of("default")).await.is_empty() {
         tokio::task::yield_now().await;
     }
     running.api.delete(SERVICES, "late");
-    while !running.resolver.lookup("late", "default").await.is_empty() {
+    while !running.resolver.lookup("late", &of("default")).await.is_empty() {
         tokio::task::yield_now().await;
     }
 }
@@ -148,7 +158,7 @@ async fn many_endpoints_are_cut_for_udp_and_whole_for_tcp_and_take_turns() {
     });
     running.api.put(SLICES, "many", slice);
     running.api.put(SERVICES, "many", json!({ "spec": { "clusterIP": "None" } }));
-    while running.resolver.lookup("many", "default").await.is_empty() {
+    while running.resolver.lookup("many", &of("default")).await.is_empty() {
         tokio::task::yield_now().await;
     }
     let mut question = question("many.default.svc.cluster.local.", RecordType::A);
@@ -197,10 +207,10 @@ async fn names_outside_are_asked_outside_and_names_of_the_cluster_are_not() {
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
 
     let found: IpAddr = Ipv4Addr::new(192, 0, 2, 7).into();
-    assert_eq!(running.resolver.lookup("www.example.com", "default").await, [found]);
-    assert_eq!(running.resolver.lookup("outside", "default").await, [found]);
+    assert_eq!(running.resolver.lookup("www.example.com", &of("default")).await, [found]);
+    assert_eq!(running.resolver.lookup("outside", &of("default")).await, [found]);
     for name in ["gone", "gone.default", "gone.default.svc", "gone.default.svc.cluster.local", "www.cluster.local."] {
-        assert!(running.resolver.lookup(name, "default").await.is_empty(), "{name}");
+        assert!(running.resolver.lookup(name, &of("default")).await.is_empty(), "{name}");
     }
     for name in ["www.example.com.default.svc.cluster.local.", "7.0.43.127.in-addr.arpa."] {
         let answer = by_udp(running.addr, &question(name, RecordType::ANY)).await;
@@ -224,12 +234,12 @@ async fn a_search_path_finds_services_of_other_namespaces() {
     let running = running(vec![]).await;
     let ip: IpAddr = Ipv4Addr::new(127, 43, 0, 2).into();
     for name in ["web.default", "web.default.svc", "web.default.svc.cluster.local", "web.default.svc.cluster.local."] {
-        assert_eq!(running.resolver.lookup(name, "other").await, [ip], "{name}");
+        assert_eq!(running.resolver.lookup(name, &of("other")).await, [ip], "{name}");
     }
-    assert!(running.resolver.lookup("web", "other").await.is_empty());
-    assert_eq!(running.resolver.lookup("192.0.2.1", "other").await, [IpAddr::from([192, 0, 2, 1])]);
-    assert!(running.resolver.lookup("localhost", "other").await.contains(&IpAddr::from([127, 0, 0, 1])));
-    assert!(running.resolver.lookup("not a name..", "other").await.is_empty());
+    assert!(running.resolver.lookup("web", &of("other")).await.is_empty());
+    assert_eq!(running.resolver.lookup("192.0.2.1", &of("other")).await, [IpAddr::from([192, 0, 2, 1])]);
+    assert!(running.resolver.lookup("localhost", &of("other")).await.contains(&IpAddr::from([127, 0, 0, 1])));
+    assert!(running.resolver.lookup("not a name..", &of("other")).await.is_empty());
 }
 
 #[tokio::test]
@@ -276,4 +286,33 @@ async fn a_domain_that_is_none_is_refused() {
         let refused = Dns::build(FakeApi::new().client(), config).await.map(|_| ());
         assert!(refused.unwrap_err().to_string().ends_with("is not a domain name: write one like cluster.local"));
     }
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_ask_the_cluster_is_not_told_of_it() {
+    let mut tasks = JoinSet::new();
+    let (sender, mut asked) = tokio::sync::mpsc::channel(64);
+    let running = running(vec![outside(&mut tasks, sender).await]).await;
+    let alone = PodNames { servers: Vec::new(), ..of("default") };
+    for name in ["web", "web.default.svc.cluster.local", "outside", "www.example.com"] {
+        assert!(running.resolver.lookup(name, &alone).await.is_empty(), "{name}");
+    }
+    assert!(asked.try_recv().is_err());
+    let cluster = PodNames { servers: vec![NameServer::Cluster], search: vec!["example.com".to_owned()], ..alone };
+    assert_eq!(running.resolver.lookup("www", &cluster).await, [IpAddr::from([192, 0, 2, 7])]);
+}
+
+#[tokio::test]
+async fn several_addresses_take_turns() {
+    let running = running(vec![]).await;
+    let endpoints = json!([{ "addresses": ["10.1.0.2"] }, { "addresses": ["10.1.0.3"] }]);
+    let metadata = json!({ "labels": { "kubernetes.io/service-name": "pair" } });
+    let slice = json!({ "metadata": metadata, "addressType": "IPv4", "ports": [], "endpoints": endpoints });
+    running.api.put(SLICES, "pair", slice);
+    running.api.put(SERVICES, "pair", json!({ "spec": { "clusterIP": "None" } }));
+    let ask = async || running.resolver.lookup("pair", &of("default")).await;
+    while ask().await.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(ask().await.first(), ask().await.first());
 }

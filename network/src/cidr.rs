@@ -56,6 +56,12 @@ impl Cidr {
         self.contains(ip).then(|| bits(ip) & !self.mask())
     }
 
+    /// How many bits are fixed.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// The offset of the last address.
     #[must_use]
     pub fn last(&self) -> u128 {

@@ -47,7 +47,7 @@ struct Disguise {
 
 impl Drop for Disguise {
     fn drop(&mut self) {
-        self.table.forget(self.ours);
+        self.table.forget(Protocol::Tcp, self.ours);
     }
 }
 
@@ -68,7 +68,7 @@ impl Delivery {
             tracing::debug!(service = %turned.route.service, %peer, "not in loadBalancerSourceRanges: reset");
             return reset(&client);
         }
-        let destination = |to: Address| Some((to, self.table.destination(to)?));
+        let destination = |to: Address| Some((to, self.table.destination(Protocol::Tcp, to)?));
         let from = self.client(&client, peer);
         let is_let = |(to, _): &(Address, Destination)| self.table.policies().allow(from, Protocol::Tcp, *to);
         let mut tried =
@@ -101,7 +101,7 @@ impl Delivery {
         match client.local_addr() {
             // Who comes from where we listen is this machine itself, at whichever of its addresses.
             Ok(local) if local.ip() == peer.ip() => Ipv4Addr::LOCALHOST.into(),
-            Ok(_) | Err(_) => self.table.shown(peer).ip(),
+            Ok(_) | Err(_) => self.table.shown(Protocol::Tcp, peer).ip(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Delivery {
         handler: &dyn ConnectionHandler,
     ) -> Option<TcpStream> {
         let handed = client.into_std().and_then(|stream| {
-            let connection = Connection { stream, peer: self.table.shown(peer), local };
+            let connection = Connection { stream, peer: self.table.shown(Protocol::Tcp, peer), local };
             handler.take(connection).err().map(|back| TcpStream::from_std(back.stream)).transpose()
         });
         handed.unwrap_or_else(|error| {
@@ -169,7 +169,7 @@ impl Delivery {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?;
         let ours = socket.local_addr()?;
-        self.table.show(ours, self.table.shown(peer));
+        self.table.show(Protocol::Tcp, ours, self.table.shown(Protocol::Tcp, peer));
         let disguise = Disguise { table: Arc::clone(&self.table), ours };
         Ok((connect(Some(socket), real).await?, Some(disguise)))
     }

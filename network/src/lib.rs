@@ -8,6 +8,7 @@
 
 mod addresses;
 mod cidr;
+mod local;
 
 mod accept;
 mod bind;
@@ -15,6 +16,7 @@ mod bind;
 mod affinity;
 mod asked;
 mod offered;
+mod ports;
 mod routes;
 mod shards;
 mod table;
@@ -47,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 pub use bind::Mode;
 pub use cidr::{Cidr, InvalidCidr};
 pub use ingress::{Ingress, IngressConfig, IngressError};
+pub use local::{LocalError, LocalRanges};
 
 use addresses::PodAddresses;
 use balancers::Balancers;

@@ -115,11 +115,11 @@ async fn relay(socket: UdpSocket, front: Front, table: Arc<Table>) {
 
 /// An endpoint that takes datagrams, and its real address, if the policies let the client send to it.
 fn endpoint(table: &Table, turned: &Turned, client: SocketAddr) -> Option<(Address, SocketAddr)> {
-    let found = turned.endpoints(client.ip()).find_map(|to| match table.destination(to)? {
+    let found = turned.endpoints(client.ip()).find_map(|to| match table.destination(Protocol::Udp, to)? {
         Destination::Pod(real) | Destination::Outside(real) => Some((to, real)),
         Destination::Handler(_) => None,
     });
-    found.filter(|(to, _)| table.policies().allow(table.shown(client).ip(), Protocol::Udp, *to))
+    found.filter(|(to, _)| table.policies().allow(table.shown(Protocol::Udp, client).ip(), Protocol::Udp, *to))
 }
 
 /// Carries the datagrams of one client until it has been silent for long enough; returns whose it was.

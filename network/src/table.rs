@@ -15,8 +15,21 @@ use crate::affinity::Memory;
 use crate::book::Changes;
 use crate::cidr::Cidr;
 use crate::policy::Policies;
+use crate::ports::Family;
 use crate::routes::{Front, Route};
 use crate::shards::Shards;
+
+/// Who asks for a port of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    /// Anybody who knows the pod's address.
+    Anybody,
+    /// The pod itself, by `localhost` of this family. Who is not kept for it is found as by anybody.
+    Itself(Family),
+}
+
+/// Under what a listener is found: by whom, how, and at which address of its pod.
+type Place = (Asker, Protocol, Address);
 
 /// Who listens at a pod's port.
 #[derive(Clone)]
@@ -58,8 +71,8 @@ pub(crate) struct Ranges {
 pub(crate) struct Table {
     ranges: Ranges,
     policies: Policies,
-    listeners: Shards<SocketAddr, Listener>,
-    shown: Shards<SocketAddr, SocketAddr>,
+    listeners: Shards<Place, Option<Listener>>,
+    shown: Shards<(Protocol, SocketAddr), SocketAddr>,
     routes: Shards<Front, Turned>,
     /// How many routes lead to each pod of this node.
     led: Mutex<HashMap<IpAddr, usize>>,
@@ -91,33 +104,34 @@ impl Table {
         &self.policies
     }
 
-    /// Puts a listener at an address of a pod.
-    pub(crate) fn open(&self, at: Address, listener: Listener) {
-        self.show(listener.real, at);
-        self.listeners.insert(at, listener);
+    /// Says who is found at an address of a pod by `asker`; nobody, if it is nobody.
+    pub(crate) fn put(&self, asker: Asker, protocol: Protocol, at: Address, listener: Option<Listener>) {
+        match (asker, listener) {
+            (Asker::Anybody, None) => self.listeners.remove(&(asker, protocol, at)),
+            (_, listener) => self.listeners.insert((asker, protocol, at), listener),
+        }
     }
 
-    /// Takes it away again.
-    pub(crate) fn close(&self, at: Address, real: SocketAddr) {
-        self.listeners.remove(&at);
-        self.forget(real);
+    /// Ends what was said for `asker` alone: it finds whom anybody finds.
+    pub(crate) fn take(&self, asker: Asker, protocol: Protocol, at: Address) {
+        self.listeners.remove(&(asker, protocol, at));
     }
 
     /// From now on, who asks about `real` is shown `as_if`.
-    pub(crate) fn show(&self, real: SocketAddr, as_if: SocketAddr) {
+    pub(crate) fn show(&self, protocol: Protocol, real: SocketAddr, as_if: SocketAddr) {
         if real != as_if {
-            self.shown.insert(real, as_if);
+            self.shown.insert((protocol, real), as_if);
         }
     }
 
     /// Ends what `show` began.
-    pub(crate) fn forget(&self, real: SocketAddr) {
-        self.shown.remove(&real);
+    pub(crate) fn forget(&self, protocol: Protocol, real: SocketAddr) {
+        self.shown.remove(&(protocol, real));
     }
 
     /// What is shown for the address of a real socket.
-    pub(crate) fn shown(&self, real: SocketAddr) -> SocketAddr {
-        self.shown.get(&real).unwrap_or(real)
+    pub(crate) fn shown(&self, protocol: Protocol, real: SocketAddr) -> SocketAddr {
+        self.shown.get(&(protocol, real)).unwrap_or(real)
     }
 
     /// Changes routes. A front that stays keeps its memory, so that a change of endpoints does not favour the first, and
@@ -132,21 +146,21 @@ impl Table {
                     memories.entry(port_of(front, &route)).or_insert_with(|| Arc::clone(&before.memory));
                     if before.route != route {
                         let memory = Arc::clone(&before.memory);
-                        self.put(front, Some(&before), Some(Turned { route, memory }));
+                        self.turn(front, Some(&before), Some(Turned { route, memory }));
                     }
                 }
-                (before, None) => self.put(front, before.as_ref(), None),
+                (before, None) => self.turn(front, before.as_ref(), None),
                 (before, Some(route)) => fresh.push((front, before, route)),
             }
         }
         for (front, before, route) in fresh {
             let memory = Arc::clone(memories.entry(port_of(front, &route)).or_default());
-            self.put(front, before.as_ref(), Some(Turned { route, memory }));
+            self.turn(front, before.as_ref(), Some(Turned { route, memory }));
         }
         self.changed.send_replace(());
     }
 
-    fn put(&self, front: Front, before: Option<&Turned>, after: Option<Turned>) {
+    fn turn(&self, front: Front, before: Option<&Turned>, after: Option<Turned>) {
         {
             let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
             for ip in after.iter().flat_map(|turned| self.pods_of(&turned.route)) {
@@ -189,9 +203,20 @@ impl Table {
         self.routes.get(&front)
     }
 
+    /// Who is found at an address of a pod.
+    fn listener(&self, asker: Asker, protocol: Protocol, at: Address) -> Option<Listener> {
+        match asker {
+            Asker::Anybody => self.listeners.get(&(asker, protocol, at)).flatten(),
+            Asker::Itself(_) => match self.listeners.get(&(asker, protocol, at)) {
+                Some(found) => found,
+                None => self.listener(Asker::Anybody, protocol, at),
+            },
+        }
+    }
+
     /// Where a connection to an endpoint goes; nowhere if the address is ours and nobody listens.
-    pub(crate) fn destination(&self, to: Address) -> Option<Destination> {
-        match self.listeners.get(&to) {
+    pub(crate) fn destination(&self, protocol: Protocol, to: Address) -> Option<Destination> {
+        match self.listener(Asker::Anybody, protocol, to) {
             Some(Listener { handler: Some(handler), .. }) => Some(Destination::Handler(handler)),
             Some(Listener { real, handler: None }) => Some(Destination::Pod(real)),
             None if self.ranges.are_ours(to.ip()) => None,
@@ -200,8 +225,8 @@ impl Table {
     }
 
     /// The real address behind the address of an endpoint.
-    fn real(&self, to: Address) -> Result<Reached, ConnectError> {
-        match self.listeners.get(&to) {
+    fn real(&self, asker: Asker, protocol: Protocol, to: Address) -> Result<Reached, ConnectError> {
+        match self.listener(asker, protocol, to) {
             Some(Listener { real, handler }) => Ok(Reached { real, handler }),
             None if self.ranges.are_ours(to.ip()) => Err(ConnectError::Refused),
             None => Ok(Reached { real: to, handler: None }),
@@ -210,18 +235,20 @@ impl Table {
 
     /// Where a connect of the pod at `from` to `to` really goes, if the policies let it: what they judge is the endpoint.
     pub(crate) fn reach(&self, from: IpAddr, protocol: Protocol, to: Address) -> Result<Reached, ConnectError> {
-        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        let to = canonical(to);
         if self.ranges.mean_this_pod(to.ip()) {
-            return self.real(SocketAddr::new(from, to.port()));
+            let itself = Asker::Itself(Family::of(to.ip()));
+            return self.real(itself, protocol, SocketAddr::new(from, to.port()));
         }
+        let real = |to| self.real(Asker::Anybody, protocol, to);
         let (endpoint, reached) = match self.front(protocol, to) {
             Some(turned) if !turned.route.lets_in(from) => return Err(ConnectError::Refused),
             Some(turned) => {
-                let mut reached = turned.endpoints(from).filter_map(|e| Some((e, self.real(e).ok()?)));
+                let mut reached = turned.endpoints(from).filter_map(|e| Some((e, real(e).ok()?)));
                 let (endpoint, reached) = reached.next().ok_or(ConnectError::Refused)?;
                 (endpoint, Ok(reached))
             }
-            None => (to, self.real(to)),
+            None => (to, real(to)),
         };
         if self.policies.allow(from, protocol, endpoint) { reached } else { Err(ConnectError::Denied) }
     }
@@ -229,6 +256,25 @@ impl Table {
     /// Whether the address is a pod's, of whatever node.
     pub(crate) fn is_pod(&self, ip: IpAddr) -> bool {
         self.ranges.cluster.contains(ip)
+    }
+
+    /// Whether the address is `localhost`.
+    pub(crate) fn mean_this_pod(&self, ip: IpAddr) -> bool {
+        self.ranges.mean_this_pod(ip.to_canonical())
+    }
+
+    /// Whether `real` is still where the pod at `from` may be led that asks for `to`.
+    pub(crate) fn still_leads(&self, from: IpAddr, protocol: Protocol, to: Address, real: SocketAddr) -> bool {
+        let to = canonical(to);
+        let is_there = |reached: Result<Reached, ConnectError>| reached.is_ok_and(|reached| reached.real == real);
+        match self.front(protocol, to) {
+            Some(turned) if !turned.route.lets_in(from) => false,
+            Some(turned) => turned.route.endpoints.iter().any(|endpoint| {
+                self.policies.allow(from, protocol, *endpoint)
+                    && is_there(self.real(Asker::Anybody, protocol, *endpoint))
+            }),
+            None => is_there(self.reach(from, protocol, to)),
+        }
     }
 
     /// Whether it is an address outside the cluster: no pod's, and of no Service.
@@ -255,6 +301,11 @@ impl Table {
             .or_else(|| self.turned(Front::LoadBalancer(protocol, port)))
             .filter(|_| self.policies.is_node_port_at(to.ip()))
     }
+}
+
+/// An address of IPv4 as such, however it was written.
+fn canonical(address: Address) -> Address {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Ranges {
@@ -296,8 +347,15 @@ mod tests {
             pods: "127.42.0.0/24".parse().unwrap(),
             services: "127.43.0.0/16".parse().unwrap(),
         });
-        table.open(address("127.42.0.2:80"), Listener { real: address("127.0.0.1:40000"), handler: None });
-        table.open(address("127.42.0.3:80"), Listener { real: address("127.42.0.3:80"), handler: None });
+        let open = |asker, at: &str, real: Option<&str>| {
+            let listener = real.map(|real| Listener { real: address(real), handler: None });
+            table.put(asker, Protocol::Tcp, address(at), listener);
+        };
+        open(Asker::Anybody, "127.42.0.2:80", Some("127.0.0.1:40000"));
+        open(Asker::Anybody, "127.42.0.3:80", Some("127.42.0.3:80"));
+        open(Asker::Itself(Family::V4), "127.42.0.2:90", Some("127.0.0.1:40001"));
+        open(Asker::Anybody, "127.42.0.2:91", Some("127.42.0.2:91"));
+        open(Asker::Itself(Family::V4), "127.42.0.2:91", None);
         let route = |endpoints: &[&str]| {
             Some(Arc::new(Route {
                 service: NamespacedName::new("default", "web"),
@@ -332,6 +390,10 @@ mod tests {
         check("0.0.0.0:80", Ok("127.0.0.1:40000"));
         check("[::1]:80", Ok("127.0.0.1:40000"));
         check("127.0.0.1:6443", Err(ConnectError::Refused));
+        check("127.0.0.1:90", Ok("127.0.0.1:40001"));
+        check("127.42.0.2:90", Err(ConnectError::Refused));
+        check("127.0.0.1:91", Err(ConnectError::Refused));
+        check("[::1]:91", Ok("127.42.0.2:91"));
         check("127.43.0.1:443", Ok("127.0.0.1:6443"));
         check("127.43.0.3:80", Err(ConnectError::Refused));
         check("127.43.0.9:80", Err(ConnectError::Refused));
@@ -366,11 +428,28 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_listener_is_refused_and_shown_no_more() {
+    fn protocols_are_apart_and_what_was_closed_is_refused() {
         let table = table();
-        assert_eq!(table.shown(address("127.0.0.1:40000")), address("127.42.0.2:80"));
-        table.close(address("127.42.0.2:80"), address("127.0.0.1:40000"));
-        assert_eq!(table.shown(address("127.0.0.1:40000")), address("127.0.0.1:40000"));
-        assert!(table.destination(address("127.42.0.2:80")).is_none());
+        let (from, at) = ("127.42.0.9".parse().unwrap(), address("127.42.0.2:80"));
+        assert_eq!(table.reach(from, Protocol::Udp, at).map(|r| r.real), Err(ConnectError::Refused));
+        let real = address("127.0.0.1:40000");
+        table.show(Protocol::Tcp, real, at);
+        assert_eq!((table.shown(Protocol::Tcp, real), table.shown(Protocol::Udp, real)), (at, real));
+        table.put(Asker::Anybody, Protocol::Tcp, at, None);
+        table.forget(Protocol::Tcp, real);
+        assert_eq!(table.shown(Protocol::Tcp, real), real);
+        assert!(table.destination(Protocol::Tcp, at).is_none());
+    }
+
+    #[test]
+    fn a_flow_goes_on_while_its_endpoint_is_one() {
+        let table = table();
+        let from = "127.42.0.9".parse().unwrap();
+        let leads = |to, real| table.still_leads(from, Protocol::Tcp, address(to), address(real));
+        assert!(leads("127.43.0.2:80", "127.0.0.1:40000"));
+        assert!(leads("127.43.0.2:80", "127.42.0.3:80"));
+        assert!(!leads("127.43.0.2:80", "127.42.0.9:80"), "nobody listens there");
+        assert!(!leads("127.43.0.3:80", "127.42.0.3:80"));
+        assert!(leads("192.0.2.1:80", "192.0.2.1:80"));
     }
 }

@@ -93,6 +93,11 @@ impl ConnectionHandler for Stopping {
     }
 }
 
+/// What a guest asks for that listens everywhere.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
+}
+
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -135,7 +140,7 @@ async fn a_connection_to_a_node_port_is_handed_to_the_pods_handler() {
 async fn a_connection_to_a_guest_is_carried_with_its_half_close_and_the_clients_address() {
     let running = running(config(211)).await;
     let pod = running.pod("echo").await;
-    let port = pod.listen(7).unwrap();
+    let port = pod.listen(Protocol::Tcp, any(7)).unwrap();
     let guest: TcpListener = bind_at(port.real()).unwrap().listen(8).unwrap();
     let node_port = free_port();
     running.endpoints("echo", 7, &[pod.ip()]);
@@ -143,7 +148,7 @@ async fn a_connection_to_a_guest_is_carried_with_its_half_close_and_the_clients_
 
     let mut client = connected(SocketAddr::from(([127, 0, 0, 1], node_port))).await;
     let (mut accepted, peer) = guest.accept().await.unwrap();
-    assert_eq!(pod.shown(peer), client.local_addr().unwrap());
+    assert_eq!(pod.shown(Protocol::Tcp, peer), client.local_addr().unwrap());
     client.write_all(b"to the end").await.unwrap();
     client.shutdown().await.unwrap();
     let mut heard = String::new();
@@ -159,8 +164,8 @@ async fn a_connection_to_a_guest_is_carried_with_its_half_close_and_the_clients_
 async fn an_endpoint_that_refuses_is_passed_over() {
     let running = running(config(212)).await;
     let (dead, alive) = (running.pod("dead").await, running.pod("alive").await);
-    let _reserved = dead.listen(7).unwrap();
-    let port = alive.listen(7).unwrap();
+    let _reserved = dead.listen(Protocol::Tcp, any(7)).unwrap();
+    let port = alive.listen(Protocol::Tcp, any(7)).unwrap();
     let guest = bind_at(port.real()).unwrap().listen(8).unwrap();
     running.endpoints("echo", 7, &[dead.ip(), alive.ip()]);
     running.service("echo", "127.43.212.1", free_port());
@@ -273,7 +278,7 @@ async fn a_pod_reaches_what_is_outside_by_a_service() {
 async fn datagrams_go_there_and_back() {
     let running = running(config(215)).await;
     let pod = running.pod("echo").await;
-    let port = pod.listen(7).unwrap();
+    let port = pod.listen(Protocol::Udp, any(7)).unwrap();
     let guest = UdpSocket::bind(port.real()).await.unwrap();
     running.endpoints("echo", 7, &[pod.ip()]);
     running.service("echo", "127.43.215.1", free_port());

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
 
 use crate::downward::{Facts, NoSuchField};
+use crate::names;
 use crate::sources::{Fetched, Source};
 
 pub use api::Api;
@@ -104,7 +105,7 @@ fn environment(
     api: Option<&Api>,
 ) -> Result<Vec<(String, String)>, EnvError> {
     let mut env: Vec<(String, String)> = Vec::new();
-    set(&mut env, "HOSTNAME", facts.pod.metadata.name.clone().unwrap_or_default());
+    set(&mut env, "HOSTNAME", names::hostname(facts.pod));
     for (name, value) in api.into_iter().flat_map(Api::variables) {
         set(&mut env, &name, value);
     }

@@ -13,6 +13,7 @@ pub mod images;
 
 pub mod downward;
 pub mod env;
+pub mod names;
 pub mod sources;
 pub mod tokens;
 pub mod volumes;
@@ -59,6 +60,7 @@ use tools::Workshop;
 use volumes::AllowedPath;
 use volumes::in_use::InUse;
 
+pub use names::{HostNames, NameFacts};
 pub use node::{MachineError, Thresholds};
 
 /// How long to wait before a watch that broke off is begun anew.
@@ -82,6 +84,10 @@ pub struct Config {
     pub pod_cidr: String,
     /// More labels for the Node object.
     pub labels: BTreeMap<String, String>,
+    /// Annotations of the Node object.
+    pub annotations: BTreeMap<String, String>,
+    /// What pods' names are made of.
+    pub names: NameFacts,
     /// How many pods it takes at most; what the kernel allows if nothing is said.
     pub pods_max: Option<u64>,
     /// The version it reports as its kubelet's.
@@ -109,6 +115,8 @@ impl Default for Config {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             pod_cidr: String::new(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            names: NameFacts::default(),
             pods_max: None,
             kubelet_version: "v1.37.0+coracle".to_owned(),
             thresholds: Thresholds::default(),
@@ -208,6 +216,7 @@ impl Node {
             wasm,
             network: parts.network,
             resolver: parts.resolver,
+            names: config.names,
             sources: Sources::new(client.clone()),
             logs,
             speaker: speaker.clone(),
@@ -231,6 +240,7 @@ impl Node {
             host_name: config.host_name,
             address: config.address,
             labels: config.labels,
+            annotations: config.annotations,
             pod_cidr: config.pod_cidr,
             version: config.kubelet_version,
             data_dir: config.data_dir,

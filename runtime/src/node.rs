@@ -44,6 +44,7 @@ pub(crate) struct Keeper {
     pub(crate) host_name: String,
     pub(crate) address: IpAddr,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) pod_cidr: String,
     pub(crate) version: String,
     pub(crate) data_dir: PathBuf,
@@ -115,12 +116,14 @@ impl Keeper {
             self.tell(None, node.status.as_ref());
             return Ok(node);
         };
-        let labels = self.all_labels();
-        let own = found.metadata.labels.clone().unwrap_or_default();
-        if labels.iter().all(|(k, v)| own.get(k) == Some(v)) {
+        let (labels, annotations) = (self.all_labels(), &self.annotations);
+        let has = |own: &Option<BTreeMap<String, String>>, wanted: &BTreeMap<String, String>| {
+            wanted.iter().all(|(k, v)| own.as_ref().and_then(|own| own.get(k)) == Some(v))
+        };
+        if has(&found.metadata.labels, &labels) && has(&found.metadata.annotations, annotations) {
             return Ok(found);
         }
-        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        let patch = Patch::Merge(json!({ "metadata": { "labels": labels, "annotations": annotations } }));
         api.patch(self.name.as_str(), &PatchParams::default(), &patch).await
     }
 
@@ -136,6 +139,7 @@ impl Keeper {
             metadata: ObjectMeta {
                 name: Some(self.name.to_string()),
                 labels: Some(self.all_labels()),
+                annotations: (!self.annotations.is_empty()).then(|| self.annotations.clone()),
                 ..ObjectMeta::default()
             },
             spec: Some(NodeSpec { pod_cidrs: cidr.clone().map(|c| vec![c]), pod_cidr: cidr, ..NodeSpec::default() }),

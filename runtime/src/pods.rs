@@ -42,6 +42,7 @@ use crate::env;
 use crate::images::ImageStore;
 use crate::images::pull::Puller;
 use crate::logs::Logs;
+use crate::names::NameFacts;
 use crate::sources::Sources;
 use crate::speak::Speaker;
 use crate::stats::Stats;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) wasm: Wasm,
     pub(crate) network: Arc<dyn PodNetwork>,
     pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) names: NameFacts,
     pub(crate) sources: Sources,
     pub(crate) logs: Logs,
     pub(crate) speaker: Speaker,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use coracle_api::meet::{Attachment, Resolver};
+use coracle_api::meet::{Attachment, PodNames, Resolver};
 use tokio::io::AsyncRead;
 
 use super::outbound::Authority;
@@ -158,8 +158,8 @@ pub struct Launch {
     pub resolver: Arc<dyn Resolver>,
     /// Who signs the certificates of the cluster's own hosts, as its outgoing HTTP needs to know.
     pub authority: Option<Arc<Authority>>,
-    /// Its pod's namespace, whose search path applies to names.
-    pub namespace: String,
+    /// What names mean in its pod.
+    pub names: Arc<PodNames>,
     /// The port on which an HTTP program is served; a command does not use it.
     pub http_port: u16,
     /// How long an HTTP program may take for the head of its answer, and for each further piece of its body;

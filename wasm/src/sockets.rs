@@ -5,20 +5,27 @@
 //!
 //! Reading order: the pod's side (`pod`), then each host interface that stands before wasmtime's.
 
+mod flows;
 mod pod;
 
+mod accepted;
 mod counted;
 mod lookup;
+mod passage;
 mod preview3;
 mod tcp;
 mod udp;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use coracle_api::meet::{BoundPort, ConnectError, Protocol};
+use coracle_api::meet::{BoundPort, ConnectError, Guise, Protocol};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::p2::SocketError;
@@ -28,6 +35,7 @@ use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
 use super::state::State;
 use super::traffic::Held;
+use flows::{Begun, Flows};
 use pod::InFlight;
 pub(super) use pod::Pod;
 
@@ -41,9 +49,8 @@ macro_rules! forward {
 }
 use forward;
 
-/// Peers that a socket remembers: more than any guest talks to at once. Then it forgets them all, and each is
-/// looked up anew.
-const PEERS_MAX: usize = 256;
+/// How often a free port is sought: between our finding one for datagrams and the guest's having it, it may be taken.
+const BIND_TRIES: usize = 8;
 
 /// What is kept of an instance's sockets beside wasmtime's own state, by the socket's number in the table.
 pub(super) struct Sockets {
@@ -56,17 +63,26 @@ pub(super) struct Sockets {
 /// One socket.
 #[derive(Default)]
 struct Open {
-    /// The pod's port it asked for and is bound to; freed with the last socket that has it.
-    port: Option<(u16, Arc<dyn BoundPort>)>,
-    /// By their real addresses, the peers as the guest knows them: the Service it asked for, though an endpoint
-    /// answers, and who sent it a datagram.
-    peers: HashMap<SocketAddr, SocketAddr>,
+    /// It was made for addresses of IPv6, whatever it has become.
+    is_six: bool,
+    /// What the guest bound it to.
+    asked: Option<SocketAddr>,
+    /// The pod's port that it has; freed with it.
+    port: Option<Arc<dyn BoundPort>>,
+    /// Whom the guest connected it to, as the guest knows him.
+    peer: Option<SocketAddr>,
+    /// Whom datagrams went to and came from.
+    flows: Flows,
+    /// How many connections may wait for it.
+    backlog: Option<u64>,
+    /// Its own address is shown as the pod's.
+    guise: Option<Box<dyn Guise>>,
     /// It was accepted: a stop waits for its end.
-    _in_flight: Option<InFlight>,
+    in_flight: Option<Arc<InFlight>>,
     /// It is one of those that the container may have.
     _room: Option<OwnedSemaphorePermit>,
     /// It is connected.
-    _connection: Option<Held>,
+    connection: Option<Held>,
 }
 
 impl Sockets {
@@ -104,53 +120,95 @@ impl PodSockets<'_> {
         self.sockets.open.entry(number).or_default()
     }
 
+    /// A new socket of the guest.
+    fn opened(&mut self, number: u32, room: OwnedSemaphorePermit, is_six: bool) {
+        self.sockets.open.insert(number, Open { is_six, _room: Some(room), ..Open::default() });
+    }
+
     /// Where a guest's bind really goes. The port is held until the socket is dropped.
-    fn bind_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+    fn bind_target(&mut self, number: u32, protocol: Protocol, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
         let pod = &self.sockets.pod;
-        if !pod.is_own(wanted.ip()) {
-            return Err(ErrorCode::AddressNotBindable);
+        // Refused here and not later, because what is bound already keeps its port.
+        if self.sockets.open.get(&number).is_some_and(|open| open.port.is_some()) {
+            return Err(ErrorCode::InvalidState);
         }
-        // TCP and UDP of one number are one port of the pod: who asks for the second is given the first.
-        let held = self.sockets.open.values().find_map(|open| match &open.port {
-            Some((number, port)) if *number == wanted.port() && *number != 0 => Some(port.clone()),
-            Some(_) | None => None,
-        });
-        let port: Arc<dyn BoundPort> = match held {
-            Some(port) => port,
-            None => pod.attachment().listen(wanted.port()).map_err(|error| ErrorCode::from(&error))?.into(),
-        };
+        let port = pod.attachment().listen(protocol, wanted).map_err(|error| ErrorCode::from(&error))?;
         let real = port.real();
-        self.socket(number).port = Some((wanted.port(), port));
+        let open = self.socket(number);
+        (open.asked, open.port) = (Some(wanted), Some(port.into()));
         Ok(real)
     }
 
     /// Where a guest's connect really goes, by the network's choice and under its policy.
-    fn connect_target(&mut self, number: u32, protocol: Protocol, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
-        let real = self.sockets.pod.attachment().connect(protocol, wanted).map_err(connect_error)?;
-        if real != wanted {
-            self.remember(number, real, wanted);
-        }
+    fn connect_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+        let real = self.sockets.pod.attachment().connect(Protocol::Tcp, wanted).map_err(connect_error)?;
+        self.socket(number).peer = Some(wanted);
         Ok(real)
     }
 
-    fn remember(&mut self, number: u32, real: SocketAddr, known_as: SocketAddr) {
-        let peers = &mut self.socket(number).peers;
-        if peers.len() >= PEERS_MAX && !peers.contains_key(&real) {
-            peers.clear();
-        }
-        peers.insert(real, known_as);
+    /// Where a datagram really goes. A peer stays who he is while he is spoken to, as in a table of connection
+    /// tracking: the endpoint of a Service that was chosen first as long as it is one, or who sent a datagram.
+    fn send_target(&mut self, number: u32, wanted: SocketAddr) -> Result<SocketAddr, ErrorCode> {
+        let now = Instant::now();
+        let pod = self.sockets.pod.clone();
+        let flow = self.socket(number).flows.of(wanted, now);
+        let goes_on = |flow: &flows::Flow| match flow.begun {
+            Begun::There => true,
+            Begun::Here => pod.attachment().still_leads(Protocol::Udp, wanted, flow.real),
+        };
+        let real = match flow.filter(goes_on) {
+            Some(flow) => flow.real,
+            None => pod.attachment().connect(Protocol::Udp, wanted).map_err(connect_error)?,
+        };
+        self.socket(number).flows.note(wanted, real, Begun::Here, now);
+        Ok(real)
     }
 
-    /// The address as the guest knows it.
-    fn shown(&self, number: u32, real: SocketAddr) -> SocketAddr {
-        let known_as = self.sockets.open.get(&number).and_then(|open| open.peers.get(&real));
-        known_as.copied().unwrap_or_else(|| self.sockets.pod.attachment().shown(real))
+    /// Who sent a datagram, as the guest knows him; nobody if the guest is not to have it.
+    fn sender(&mut self, number: u32, real: SocketAddr) -> Option<SocketAddr> {
+        let pod = self.sockets.pod.clone();
+        let open = self.socket(number);
+        let asked = open.flows.name(real);
+        let name = asked.unwrap_or_else(|| pod.attachment().shown(Protocol::Udp, real));
+        if open.peer.is_some_and(|peer| canonical(peer) != canonical(name)) {
+            return None;
+        }
+        // A socket without a port of its own has one of the machine's: nobody outside speaks to it first.
+        let is_client = open.asked.is_none_or(|asked| asked.ip().is_unspecified() && asked.port() == 0);
+        if is_client && asked.is_none() && name == real && !pod.is_near(real.ip()) {
+            return None;
+        }
+        open.flows.note(name, real, Begun::There, Instant::now());
+        Some(outward(open.is_six, name))
+    }
+
+    /// The address of the other side of a connection, as the guest knows it.
+    fn peer(&self, number: u32, real: SocketAddr) -> SocketAddr {
+        let Some(open) = self.sockets.open.get(&number) else { return real };
+        let known = open.peer.unwrap_or_else(|| self.sockets.pod.attachment().shown(Protocol::Tcp, real));
+        outward(open.is_six, known)
+    }
+
+    /// The socket's own address, as the guest knows it.
+    fn own(&self, number: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
+        let pod = &self.sockets.pod;
+        let Some(open) = self.sockets.open.get(&number) else { return real };
+        // One that is bound to no address is found by the loopback's.
+        let bound =
+            if real.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), real.port()) } else { real };
+        let shown = pod.attachment().shown(protocol, bound);
+        let ip = match open.asked.filter(|_| open.peer.is_none()) {
+            Some(asked) => asked.ip(),
+            None if shown != bound => shown.ip(),
+            None => pod.attachment().ip(),
+        };
+        outward(open.is_six, SocketAddr::new(ip, shown.port()))
     }
 
     /// Counts the socket as a connection until it is dropped.
     fn connected(&mut self, number: u32) {
         let open = self.sockets.pod.counters().connected();
-        self.socket(number)._connection = Some(open);
+        self.socket(number).connection = Some(open);
     }
 
     /// Room for one more socket of the container.
@@ -161,12 +219,34 @@ impl PodSockets<'_> {
     /// A bind failed: the port that was to be its own is free again.
     fn unbind(&mut self, number: u32) {
         if let Some(open) = self.sockets.open.get_mut(&number) {
-            open.port = None;
+            (open.port, open.asked) = (None, None);
         }
     }
 
     fn forget(&mut self, number: u32) {
         self.sockets.open.remove(&number);
+    }
+}
+
+/// An address of IPv4 as such, however it was written.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// An address as a socket has it that was made for IPv6: there, one of IPv4 is mapped, as on a socket of both families.
+fn outward(is_six: bool, address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if is_six => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        _ => address,
+    }
+}
+
+/// What a future gives that waits for nothing. Wasmtime's bind is one: it waits for the check of the address, which
+/// is ready.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

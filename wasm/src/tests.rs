@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_api::meet::Resolver;
+use coracle_api::meet::{PodNames, Resolver};
 use coracle_api::names::Digest;
 use loopback::Loopback;
 use sha2::Digest as _;
@@ -60,7 +60,7 @@ impl Node {
             attachment: self.loopback.clone(),
             resolver: Arc::new(Backend),
             authority: None,
-            namespace: "default".into(),
+            names: Arc::new(PodNames::of_namespace("default", "cluster.local")),
             http_port: 80,
             request_timeout: None,
         }
@@ -103,12 +103,14 @@ struct Backend;
 
 #[async_trait]
 impl Resolver for Backend {
-    async fn lookup(&self, name: &str, namespace: &str) -> Vec<std::net::IpAddr> {
+    async fn lookup(&self, name: &str, pod: &PodNames) -> Vec<std::net::IpAddr> {
         // Never ready at once, as a real one may not be.
         tokio::task::yield_now().await;
-        match (namespace, name) {
-            ("default", "backend" | "backend.default.svc.cluster.local") => vec![loopback::SERVICE.ip()],
-            ("default", "outside") => vec![loopback::FORBIDDEN.ip()],
+        match (pod.search.first().map_or("", String::as_str), name) {
+            ("default.svc.cluster.local", "backend" | "backend.default.svc.cluster.local") => {
+                vec![loopback::SERVICE.ip()]
+            }
+            ("default.svc.cluster.local", "outside") => vec![loopback::FORBIDDEN.ip()],
             _ => Vec::new(),
         }
     }

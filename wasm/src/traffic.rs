@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
+use coracle_api::meet::Guise;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -157,11 +158,18 @@ pub(super) struct Counted<S> {
     stream: S,
     counters: Arc<Counters>,
     _open: Held,
+    /// Its own address is shown as its pod's.
+    _guise: Option<Box<dyn Guise>>,
 }
 
 impl<S> Counted<S> {
     pub(super) fn new(stream: S, counters: Arc<Counters>) -> Self {
-        Self { stream, _open: counters.connected(), counters }
+        Self { stream, _open: counters.connected(), counters, _guise: None }
+    }
+
+    /// Keeps the guise of its own address.
+    pub(super) fn in_guise(self, guise: Option<Box<dyn Guise>>) -> Self {
+        Self { _guise: guise, ..self }
     }
 }
 

@@ -163,9 +163,12 @@ pub enum ConnectError {
 
 /// A port of a pod that is in use; dropping it frees the port and everything that was mapped for it.
 pub trait BoundPort: Send + Sync + 'static {
-    /// The address that the real socket has, or for a guest's own listener must be bound to.
+    /// The address that the real socket has, or for a guest's own socket must be bound to.
     fn real(&self) -> SocketAddr;
 }
+
+/// While it lives, the address of a real socket is shown as another.
+pub trait Guise: Send + Sync + 'static {}
 
 /// A pod's place in the network. Dropping it gives the address back and ends its listeners.
 #[async_trait]
@@ -179,11 +182,17 @@ pub trait Attachment: Send + Sync + 'static {
     /// An I/O error when the port of this pod is already taken.
     async fn serve(&self, port: u16, handler: Arc<dyn ConnectionHandler>) -> std::io::Result<Box<dyn BoundPort>>;
 
-    /// Reserves `port` (0: any) of the pod for a listener that the guest binds itself, and says where it must bind for real.
+    /// Reserves a port of the pod for a socket that the guest binds itself, and says where it must bind for real.
+    ///
+    /// `at` is what the guest asked for: its port (0: any), and as address the pod's own, one of loopback, for who is
+    /// found by this pod alone, or the unspecified one, for both. Ports of TCP and of UDP are apart, and so are those
+    /// of IPv4 and IPv6; who listens for one family only is found by the other as well.
+    ///
+    /// The system keeps a port of TCP for the guest. One of UDP was free a moment ago: who finds it taken asks again.
     ///
     /// # Errors
-    /// An I/O error when the port of this pod is already taken.
-    fn listen(&self, port: u16) -> std::io::Result<Box<dyn BoundPort>>;
+    /// An I/O error when the port of this pod is already taken, or the address is none of the pod's.
+    fn listen(&self, protocol: Protocol, at: Address) -> std::io::Result<Box<dyn BoundPort>>;
 
     /// Where a connect of this pod to `to` really goes: an endpoint of a Service, a pod's real socket, or outside.
     /// `localhost` is this pod. Chosen anew at each call, as kube-proxy does per connection.
@@ -204,8 +213,17 @@ pub trait Attachment: Send + Sync + 'static {
     /// guest is given a connection that it accepted, or a datagram.
     fn admits(&self, protocol: Protocol, port: u16, peer: SocketAddr) -> bool;
 
+    /// Whether datagrams to `to` may go on to `real`, where they went before: it is still an endpoint of the Service,
+    /// or the pod's socket.
+    fn still_leads(&self, protocol: Protocol, to: Address, real: SocketAddr) -> bool;
+
     /// The cluster address behind the address of a real socket, if it is one of ours: what the guest is shown as peer.
-    fn shown(&self, real: SocketAddr) -> SocketAddr;
+    fn shown(&self, protocol: Protocol, real: SocketAddr) -> SocketAddr;
+
+    /// Lets a socket that the pod connects to `to` with be shown as the pod's, though it is bound to `real`: the pod's
+    /// own address is not always one of the machine's, and who connects to `localhost` does so from there. Nothing if
+    /// it is shown as it should already.
+    fn guise(&self, protocol: Protocol, real: SocketAddr, to: Address) -> Option<Box<dyn Guise>>;
 
     /// Returns when no Service leads to this pod: from then on, nobody who asks a Service finds it. Who stops a server
     /// waits for that first (and not for ever: the last endpoint of a Service is led to until its end), so that no
@@ -221,11 +239,4 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// # Errors
     /// An I/O error when the node's range of pod addresses is used up.
     async fn attach(&self, slot: PodSlot) -> std::io::Result<Arc<dyn Attachment>>;
-}
-
-/// Answers names in process: the cluster's own from its zone, others by the host's resolvers.
-#[async_trait]
-pub trait Resolver: Send + Sync + 'static {
-    /// The addresses of `name`, asked from a pod in `namespace` (whose search path applies). Empty: no such name.
-    async fn lookup(&self, name: &str, namespace: &str) -> Vec<IpAddr>;
 }

@@ -7,7 +7,9 @@ use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use coracle_api::meet::{Attachment, BoundPort, ConnectError, ConnectionHandler, Protocol, Reached, Resolver};
+use coracle_api::meet::{
+    Attachment, BoundPort, ConnectError, ConnectionHandler, Guise, PodNames, Protocol, Reached, Resolver,
+};
 use coracle_api::names::Digest;
 use coracle_benches::{Process, Spread, Table};
 use coracle_tests::paths;
@@ -133,7 +135,7 @@ impl Node {
             attachment: Arc::new(Nowhere),
             resolver: Arc::new(Nowhere),
             authority: None,
-            namespace: "default".into(),
+            names: Arc::new(PodNames::of_namespace("default", "cluster.local")),
             http_port: 80,
             request_timeout: None,
         };
@@ -150,7 +152,7 @@ impl Sink for Nowhere {
 
 #[async_trait]
 impl Resolver for Nowhere {
-    async fn lookup(&self, _: &str, _: &str) -> Vec<IpAddr> {
+    async fn lookup(&self, _: &str, _: &PodNames) -> Vec<IpAddr> {
         Vec::new()
     }
 }
@@ -165,7 +167,7 @@ impl Attachment for Nowhere {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn listen(&self, _: u16) -> io::Result<Box<dyn BoundPort>> {
+    fn listen(&self, _: Protocol, _: SocketAddr) -> io::Result<Box<dyn BoundPort>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -177,7 +179,15 @@ impl Attachment for Nowhere {
         true
     }
 
-    fn shown(&self, real: SocketAddr) -> SocketAddr {
+    fn still_leads(&self, _: Protocol, _: SocketAddr, _: SocketAddr) -> bool {
+        false
+    }
+
+    fn guise(&self, _: Protocol, _: SocketAddr, _: SocketAddr) -> Option<Box<dyn Guise>> {
+        None
+    }
+
+    fn shown(&self, _: Protocol, real: SocketAddr) -> SocketAddr {
         real
     }
 }

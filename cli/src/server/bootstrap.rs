@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use coracle_api::meet::Resolver;
+use coracle_api::meet::{PodNames, Resolver};
 use coracle_api::{storage, wellknown};
+use coracle_runtime::{HostNames, NameFacts};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -18,20 +19,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::options::Settings;
-
 /// By convention the tenth address of the Service range.
 const CLUSTER_DNS_INDEX: u32 = 10;
 
 /// Corrects or creates `kube-dns`. Without a DNS server there is none.
 pub(crate) async fn cluster_dns(
     client: kube::Client,
-    settings: &Settings,
+    service_cidr: &str,
     address: Option<SocketAddr>,
 ) -> anyhow::Result<()> {
     let Some(address) = address else { return Ok(()) };
-    let ip = nth_address(&settings.service_cidr, CLUSTER_DNS_INDEX)
-        .with_context(|| format!("--service-cluster-ip-range {:?} has no tenth address", settings.service_cidr))?;
+    let ip = nth_address(service_cidr, CLUSTER_DNS_INDEX)
+        .with_context(|| format!("--service-cluster-ip-range {service_cidr:?} has no tenth address"))?;
     let namespace = wellknown::NAMESPACE_KUBE_SYSTEM;
     patch_or_create(Api::<Service>::namespaced(client.clone(), namespace), "kube-dns", service(ip)).await?;
     let reachable = reachable(address);
@@ -147,20 +146,42 @@ struct NoNames;
 
 #[async_trait]
 impl Resolver for NoNames {
-    async fn lookup(&self, name: &str, _namespace: &str) -> Vec<IpAddr> {
+    async fn lookup(&self, name: &str, _pod: &PodNames) -> Vec<IpAddr> {
         name.parse().into_iter().collect()
     }
 }
 
-/// The resolvers that this machine uses for names outside the cluster, from `/etc/resolv.conf`.
-pub(crate) fn host_resolvers() -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    nameservers(&text)
+/// What names of pods are made of; `has_dns` if the cluster has a name server.
+pub(crate) fn name_facts(service_cidr: &str, has_dns: bool) -> NameFacts {
+    let server = nth_address(service_cidr, CLUSTER_DNS_INDEX).filter(|_| has_dns);
+    NameFacts { server, host: host_names(), ..NameFacts::default() }
 }
 
-fn nameservers(resolv_conf: &str) -> Vec<SocketAddr> {
-    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    lines.filter_map(|rest| rest.trim().parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53)).collect()
+/// The resolvers that this machine uses for names outside the cluster.
+pub(crate) fn host_resolvers() -> Vec<SocketAddr> {
+    host_names().servers.into_iter().map(|ip| SocketAddr::new(ip, 53)).collect()
+}
+
+fn host_names() -> HostNames {
+    resolv_conf(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+}
+
+/// What a `resolv.conf` says. Of several `search` lines the last one counts.
+fn resolv_conf(text: &str) -> HostNames {
+    let mut names = HostNames::default();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("nameserver") => names.servers.extend(words.next().and_then(|ip| ip.parse::<IpAddr>().ok())),
+            Some("search" | "domain") => {
+                names.search = words.map(|domain| domain.trim_end_matches('.').to_owned()).collect();
+                names.search.retain(|domain| !domain.is_empty());
+            }
+            Some("options") => names.options.extend(words.map(str::to_owned)),
+            Some(_) | None => {}
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -169,9 +190,11 @@ mod tests {
 
     #[test]
     fn nameservers_are_read_as_the_resolver_reads_them() {
-        let text = "# a comment\nnameserver 192.0.2.1\n nameserver ::1\nsearch x\nnameserver nonsense\n";
-        let found: Vec<String> = nameservers(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["192.0.2.1:53", "[::1]:53"]);
+        let text =
+            "# a comment\nnameserver 192.0.2.1\n nameserver ::1\nsearch x. y .\nnameserver nonsense\noptions ndots:2\n";
+        let found = resolv_conf(text);
+        assert_eq!(found.servers, ["192.0.2.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert_eq!((found.search, found.options), (vec!["x".to_owned(), "y".to_owned()], vec!["ndots:2".to_owned()]));
     }
 
     #[test]

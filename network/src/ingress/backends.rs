@@ -95,7 +95,8 @@ impl Backends {
         client: IpAddr,
         mut request: HttpRequest,
     ) -> Result<HttpResponse, Refusal> {
-        let endpoints = turned.endpoints(client).filter_map(|to| Some((to, self.table.destination(to)?)));
+        let endpoints =
+            turned.endpoints(client).filter_map(|to| Some((to, self.table.destination(Protocol::Tcp, to)?)));
         let endpoints: Vec<(Address, Destination)> = endpoints.take(ENDPOINTS_TRIED_MAX).collect();
         let mut refusal = Refusal::NoEndpoint;
         for (to, endpoint) in endpoints {

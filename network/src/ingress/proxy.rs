@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use coracle_api::meet::{Body, HttpResponse};
+use coracle_api::meet::{Body, HttpResponse, Protocol};
 use http::header::{CONNECTION, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri, Version};
@@ -71,7 +71,7 @@ impl Proxy {
         *request.uri_mut() = path_of(request.uri());
         *request.version_mut() = Version::HTTP_11;
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        let asker = self.table.shown(client.peer).ip().to_canonical();
+        let asker = self.table.shown(Protocol::Tcp, client.peer).ip().to_canonical();
         let mut response = self.backends.ask(&turned, asker, request, backend.patience).await?;
         *response.version_mut() = Version::HTTP_11;
         match (response.status(), taken_over) {

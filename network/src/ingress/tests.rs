@@ -175,7 +175,7 @@ where
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = HttpResponse> + Send + 'static,
 {
-    let port = pod.listen(8080).unwrap();
+    let port = pod.listen(coracle_api::meet::Protocol::Tcp, SocketAddr::from(([0, 0, 0, 0], 8080))).unwrap();
     let listener: TcpListener = bind_at(port.real()).unwrap().listen(8).unwrap();
     tasks.spawn(async move {
         let mut serving = JoinSet::new();

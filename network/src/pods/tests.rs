@@ -1,5 +1,6 @@
 //! Pods' ports over real sockets of the loopback address.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream as StdStream};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -19,6 +20,11 @@ impl ConnectionHandler for Greeter {
         self.0.send(connection).unwrap();
         Ok(())
     }
+}
+
+/// What a guest asks for that listens everywhere.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
 }
 
 fn network(mode: Mode, cidr: &str) -> Pods {
@@ -44,7 +50,7 @@ async fn served(mode: Mode, cidr: &str, real: impl FnOnce(IpAddr, SocketAddr)) {
     let to = other.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 8080)).unwrap();
     assert_eq!(to, port.real());
     assert_eq!(pod.connect(Protocol::Tcp, "127.0.0.1:8080".parse().unwrap()), Ok(port.real()));
-    assert_eq!(other.shown(to), SocketAddr::new(pod.ip(), 8080));
+    assert_eq!(other.shown(Protocol::Tcp, to), SocketAddr::new(pod.ip(), 8080));
 
     let client = tokio::task::spawn_blocking(move || {
         let mut client = StdStream::connect(to).unwrap();
@@ -77,22 +83,22 @@ async fn a_port_that_cannot_be_real_is_mapped_and_works_alike() {
 async fn a_guest_binds_its_reserved_port_and_is_found() {
     let pods = network(Mode::Mapped, "10.42.0.0/24");
     let pod = pods.attach(slot("a")).await.unwrap();
-    let port = pod.listen(7).unwrap();
+    let port = pod.listen(Protocol::Tcp, any(7)).unwrap();
     let listener = bind_at(port.real()).unwrap().listen(1).unwrap();
     let to = pod.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 7)).unwrap();
     let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(to), listener.accept());
     assert_eq!(client.unwrap().local_addr().unwrap(), accepted.unwrap().1);
-    assert_eq!(pod.shown(port.real()), SocketAddr::new(pod.ip(), 7));
+    assert_eq!(pod.shown(Protocol::Tcp, port.real()), SocketAddr::new(pod.ip(), 7));
 }
 
 #[tokio::test]
 async fn port_zero_is_any_free_port() {
     let pods = network(Mode::Mapped, "10.42.0.0/24");
     let pod = pods.attach(slot("a")).await.unwrap();
-    let (one, other) = (pod.listen(0).unwrap(), pod.listen(0).unwrap());
-    assert_ne!(pod.shown(one.real()), pod.shown(other.real()));
-    assert_eq!(pod.shown(one.real()).ip(), pod.ip());
-    assert_ne!(pod.shown(one.real()).port(), 0);
+    let (one, other) = (pod.listen(Protocol::Tcp, any(0)).unwrap(), pod.listen(Protocol::Tcp, any(0)).unwrap());
+    assert_ne!(pod.shown(Protocol::Tcp, one.real()), pod.shown(Protocol::Tcp, other.real()));
+    assert_eq!(pod.shown(Protocol::Tcp, one.real()).ip(), pod.ip());
+    assert_ne!(pod.shown(Protocol::Tcp, one.real()).port(), 0);
 }
 
 #[tokio::test]
@@ -101,7 +107,7 @@ async fn a_port_is_taken_until_it_is_dropped_and_then_free_at_once() {
     let pod = pods.attach(slot("a")).await.unwrap();
     let handler = || Arc::new(Greeter(sync_channel(1).0));
     let port = pod.serve(8080, handler()).await.unwrap();
-    let error = pod.listen(8080).map(|_| ()).unwrap_err();
+    let error = pod.listen(Protocol::Tcp, any(8080)).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert_eq!(error.to_string(), "port 8080 of pod default/a is already in use by another of its containers");
     drop(port);
@@ -120,13 +126,13 @@ async fn the_same_pod_keeps_its_address_and_gives_it_back_in_the_end() {
     let error = pods.attach(slot("b")).await.map(|_| ()).unwrap_err();
     assert!(error.to_string().starts_with("the 1 pod addresses of 10.42.0.0/30 are used up"), "{error}");
 
-    let port = pod.listen(80).unwrap();
+    let port = pod.listen(Protocol::Tcp, any(80)).unwrap();
     let (ip, real) = (pod.ip(), port.real());
     drop(pod);
-    assert_eq!(pods.0.table.shown(real), real, "the pod's ports ended with it");
+    assert_eq!(pods.0.table.shown(Protocol::Tcp, real), real, "the pod's ports ended with it");
     let next = pods.attach(slot("b")).await.unwrap();
     assert_eq!(next.ip(), ip);
-    let theirs = next.listen(80).unwrap();
+    let theirs = next.listen(Protocol::Tcp, any(80)).unwrap();
     drop(port);
     assert_eq!(
         next.connect(Protocol::Tcp, SocketAddr::new(ip, 80)),
@@ -149,10 +155,73 @@ impl ConnectionHandler for Holder {
 async fn a_port_that_ends_may_end_another_with_it() {
     let pods = network(Mode::Mapped, "10.42.0.0/24");
     let pod = pods.attach(slot("a")).await.unwrap();
-    let inner = pod.listen(81).unwrap();
+    let inner = pod.listen(Protocol::Tcp, any(81)).unwrap();
     let outer = pod.serve(80, Arc::new(Holder(Mutex::new(Some(inner))))).await.unwrap();
     drop(outer);
     while pod.connect(Protocol::Tcp, SocketAddr::new(pod.ip(), 81)).is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn both_protocols_and_both_families_have_the_same_number() {
+    let pods = network(Mode::Real, "127.42.204.0/24");
+    let (pod, other) = (pods.attach(slot("a")).await.unwrap(), pods.attach(slot("b")).await.unwrap());
+    let listen = |protocol, at: &str| pod.listen(protocol, at.parse().unwrap()).unwrap();
+    let at = SocketAddr::new(pod.ip(), 53);
+    let (tcp, udp) = (listen(Protocol::Tcp, "0.0.0.0:53"), listen(Protocol::Udp, "0.0.0.0:53"));
+    assert_eq!((tcp.real(), udp.real()), (at, at));
+    let six = listen(Protocol::Tcp, "[::]:53");
+    assert!(six.real().ip().is_loopback(), "one of the two can be real");
+    assert_eq!(other.connect(Protocol::Tcp, at), Ok(tcp.real()));
+    assert_eq!(pod.connect(Protocol::Tcp, "[::1]:53".parse().unwrap()), Ok(six.real()));
+    drop(tcp);
+    assert_eq!(other.connect(Protocol::Tcp, at), Ok(six.real()), "it is found by both families");
+    assert_eq!(other.connect(Protocol::Udp, at), Ok(udp.real()));
+    for foreign in ["192.0.2.1:80", "127.43.0.1:80", "127.42.204.99:80"] {
+        let error = pod.listen(Protocol::Tcp, foreign.parse().unwrap()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable, "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn what_listens_at_localhost_is_found_by_its_own_pod_alone() {
+    let pods = network(Mode::Real, "127.42.205.0/24");
+    let (pod, other) = (pods.attach(slot("a")).await.unwrap(), pods.attach(slot("b")).await.unwrap());
+    let port = pod.listen(Protocol::Tcp, "127.0.0.1:8080".parse().unwrap()).unwrap();
+    let at = SocketAddr::new(pod.ip(), 8080);
+    assert_eq!(pod.connect(Protocol::Tcp, "127.0.0.1:8080".parse().unwrap()), Ok(port.real()));
+    assert_eq!(pod.connect(Protocol::Tcp, at), Err(ConnectError::Refused));
+    assert_eq!(other.connect(Protocol::Tcp, at), Err(ConnectError::Refused));
+    assert_eq!(other.connect(Protocol::Tcp, "127.0.0.1:8080".parse().unwrap()), Err(ConnectError::Refused));
+}
+
+#[tokio::test]
+async fn who_only_asks_by_datagram_is_bound_to_no_address_and_known_by_its_own() {
+    let pods = network(Mode::Real, "127.42.206.0/24");
+    let (pod, other) = (pods.attach(slot("a")).await.unwrap(), pods.attach(slot("b")).await.unwrap());
+    let port = pod.listen(Protocol::Udp, any(0)).unwrap();
+    let (socket, real) = (std::net::UdpSocket::bind(port.real()).unwrap(), port.real());
+    assert!(real.ip().is_unspecified());
+    let server = std::net::UdpSocket::bind((other.ip(), 0)).unwrap();
+    socket.send_to(b"x", server.local_addr().unwrap()).unwrap();
+    let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
+    assert_eq!(other.shown(Protocol::Udp, from), SocketAddr::new(pod.ip(), real.port()));
+    assert_eq!(other.connect(Protocol::Udp, SocketAddr::new(pod.ip(), real.port())), Ok(from));
+}
+
+#[tokio::test]
+async fn a_guise_lasts_as_long_as_it_is_held() {
+    let pods = network(Mode::Mapped, "10.42.0.0/24");
+    let pod = pods.attach(slot("a")).await.unwrap();
+    let (real, as_if) = ("127.0.0.1:50000".parse().unwrap(), SocketAddr::new(pod.ip(), 50_000));
+    let guise = pod.guise(Protocol::Tcp, real, "127.43.0.1:80".parse().unwrap());
+    assert_eq!(pod.shown(Protocol::Tcp, real), as_if);
+    drop(guise);
+    assert_eq!(pod.shown(Protocol::Tcp, real), real);
+    let own = SocketAddr::new(pod.ip(), 1);
+    let localhost = pod.guise(Protocol::Tcp, own, "[::1]:80".parse().unwrap());
+    assert_eq!(pod.shown(Protocol::Tcp, own), "127.0.0.1:1".parse().unwrap());
+    drop(localhost);
+    assert!(pod.guise(Protocol::Tcp, own, "192.0.2.1:80".parse().unwrap()).is_none());
 }

@@ -48,7 +48,7 @@ impl ConnectionHandler for Welcome {
 async fn a_policy_is_in_force_a_moment_after_it_is_written() {
     let running = running(config(218)).await;
     let (web, db) = (running.pod("web").await, running.pod("db").await);
-    let _port = db.listen(80).unwrap();
+    let _port = db.listen(Protocol::Tcp, any(80)).unwrap();
     running.endpoints("db", 80, &[db.ip()]);
     running.service("db", "127.43.218.1", free_port());
     let to = SocketAddr::new(db.ip(), 80);
@@ -114,7 +114,7 @@ async fn a_client_outside_is_known_by_its_own_address() {
 async fn a_connection_that_is_carried_to_a_guest_is_judged_by_its_client() {
     let running = running(config(220)).await;
     let db = running.pod("db").await;
-    let port = db.listen(7).unwrap();
+    let port = db.listen(Protocol::Tcp, any(7)).unwrap();
     let guest = bind_at(port.real()).unwrap().listen(8).unwrap();
     let mut guests = JoinSet::new();
     guests.spawn(async move {
@@ -122,6 +122,7 @@ async fn a_connection_that_is_carried_to_a_guest_is_judged_by_its_client() {
             stream.write_all(b"ok").await.unwrap();
         }
     });
+    let port = db.listen(Protocol::Udp, any(7)).unwrap();
     let udp = UdpSocket::bind(port.real()).await.unwrap();
     let node_port = free_port();
     running.endpoints("db", 7, &[db.ip()]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use coracle_api::clock;
 use coracle_api::event::Kind;
-use coracle_api::meet::Attachment;
+use coracle_api::meet::{Attachment, PodNames};
 use coracle_api::quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -28,6 +28,7 @@ use crate::env::{self, Given};
 use crate::images::{Image, Reference};
 use crate::lifecycle::{End, Event, Problem, Run, Slot};
 use crate::logs::{ContainerLog, Place};
+use crate::names::{self, Etc};
 use crate::volumes::{MountError, Places, PodDir, prepare_root};
 use coracle_wasm::{
     Control, Directory, Files, Launch, LoadError, Outcome, Program, Running, Sandbox, Shape, StartError, Tty,
@@ -241,7 +242,8 @@ impl Order {
         program: Arc<Program>,
         streams: Streams,
     ) -> Result<(Running, Shape, LastWords), Failure> {
-        let directories = self.directories(&given).await?;
+        let (names, etc) = self.names();
+        let directories = self.directories(&given, (program.files() == Files::Seen).then_some(etc)).await?;
         let words = LastWords::prepare(&self.container, &directories);
         let resources = self.container.resources.clone().unwrap_or_default();
         let (limits, requests) = (resources.limits.unwrap_or_default(), resources.requests.unwrap_or_default());
@@ -267,7 +269,7 @@ impl Order {
             attachment: Arc::clone(&self.attachment),
             resolver: Arc::clone(&self.shared.resolver),
             authority: self.shared.authority().await,
-            namespace: self.pod.metadata.namespace.clone().unwrap_or_default(),
+            names: Arc::new(names),
             http_port: http_port(&self.container),
             request_timeout: request_timeout(&self.pod)?,
         };
@@ -276,11 +278,17 @@ impl Order {
         Ok((running, shape, words))
     }
 
+    /// What names mean in the pod, and the files that say so.
+    pub(super) fn names(&self) -> (PodNames, Etc) {
+        names::names(&self.pod, self.attachment.ip(), &self.shared.names)
+    }
+
     /// Makes what the container sees, where waiting for the disk keeps nobody waiting.
-    async fn directories(&self, given: &Given) -> Result<Vec<Directory>, Problem> {
+    async fn directories(&self, given: &Given, etc: Option<Etc>) -> Result<Vec<Directory>, Problem> {
         let (dir, places) = (self.dir.clone(), Arc::clone(&self.places));
         let (container, env) = (self.container.clone(), given.env.clone());
-        let made = tokio::task::spawn_blocking(move || prepare_root(&dir, &places, &container, &env)).await;
+        let make = move || prepare_root(&dir, &places, &container, &env, etc.as_ref());
+        let made = tokio::task::spawn_blocking(make).await;
         let failed = |e: MountError| {
             let message = crate::with_causes(&e);
             match e {

@@ -56,9 +56,6 @@ fn about_pod(spec: &PodSpec) -> Vec<String> {
         ("spec.securityContext.runAsUser", security.is_some_and(|s| s.run_as_user.is_some())),
         ("spec.securityContext.runAsGroup", security.is_some_and(|s| s.run_as_group.is_some())),
         ("spec.securityContext.supplementalGroups", security.is_some_and(|s| s.supplemental_groups.is_some())),
-        ("spec.hostAliases", spec.host_aliases.as_ref().is_some_and(|a| !a.is_empty())),
-        ("spec.dnsConfig", spec.dns_config.is_some()),
-        ("spec.dnsPolicy", spec.dns_policy.as_deref().is_some_and(|p| p != "ClusterFirst")),
         ("spec.affinity.podAffinity", affinity.is_some_and(|a| a.pod_affinity.is_some())),
         ("spec.affinity.podAntiAffinity", affinity.is_some_and(|a| a.pod_anti_affinity.is_some())),
         ("spec.topologySpreadConstraints", spec.topology_spread_constraints.as_ref().is_some_and(|t| !t.is_empty())),
@@ -133,14 +130,13 @@ mod tests {
             "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"sleep": {"seconds": 1}}},
         });
         let spec = json!({
-            "containers": [container], "hostNetwork": true, "hostAliases": [{"ip": "1.2.3.4"}],
+            "containers": [container], "hostNetwork": true,
             "affinity": {"podAntiAffinity": {}}, "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
         });
         check(
             spec,
             expect![[r"
                 spec.hostNetwork
-                spec.hostAliases
                 spec.affinity.podAntiAffinity
                 procMount of container a
                 seLinuxOptions of container a

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use coracle_api::meet::{
-    Address, Attachment, BoundPort, ConnectError, ConnectionHandler, PodNetwork, PodSlot, Protocol, Reached, Resolver,
+    Address, Attachment, BoundPort, ConnectError, ConnectionHandler, Guise, PodNames, PodNetwork, PodSlot, Protocol,
+    Reached, Resolver,
 };
 
 /// Gives every pod the same address.
@@ -29,7 +30,7 @@ impl Attachment for NoNetwork {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
-    fn listen(&self, _: u16) -> io::Result<Box<dyn BoundPort>> {
+    fn listen(&self, _: Protocol, _: Address) -> io::Result<Box<dyn BoundPort>> {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
@@ -41,14 +42,22 @@ impl Attachment for NoNetwork {
         true
     }
 
-    fn shown(&self, real: SocketAddr) -> SocketAddr {
+    fn still_leads(&self, _: Protocol, _: Address, _: SocketAddr) -> bool {
+        false
+    }
+
+    fn guise(&self, _: Protocol, _: SocketAddr, _: Address) -> Option<Box<dyn Guise>> {
+        None
+    }
+
+    fn shown(&self, _: Protocol, real: SocketAddr) -> SocketAddr {
         real
     }
 }
 
 #[async_trait]
 impl Resolver for NoNetwork {
-    async fn lookup(&self, _: &str, _: &str) -> Vec<IpAddr> {
+    async fn lookup(&self, _: &str, _: &PodNames) -> Vec<IpAddr> {
         Vec::new()
     }
 }

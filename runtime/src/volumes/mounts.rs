@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use super::place::{Keeps, Place, Places};
 use super::{PodDir, sub_path};
 use crate::env::{self, EnvError};
+use crate::names::Etc;
 use coracle_wasm::{Access, Directory};
 
 /// Why a container's directories cannot be made.
@@ -71,7 +72,8 @@ struct Seen {
     keeps: Keeps,
 }
 
-/// Makes the container's `/` anew, and lists all that it sees, outer directories first. `env` is its environment.
+/// Makes the container's `/` anew, and lists all that it sees, outer directories first. `env` is its environment;
+/// `files` is what it finds in `/etc`, if it looks.
 ///
 /// # Errors
 /// [`MountError`] if a mount cannot be made.
@@ -80,10 +82,14 @@ pub fn prepare_root(
     places: &Places,
     container: &Container,
     env: &[(String, String)],
+    files: Option<&Etc>,
 ) -> Result<Vec<Directory>, MountError> {
     let root = dir.container_root(&container.name);
     super::remove_tree(&root)?;
     std::fs::create_dir_all(root.join("tmp"))?;
+    if let Some(files) = files {
+        write_etc(&root.join("etc"), files)?;
+    }
     let root = Directory::new("/", root, Access::ReadWrite);
     let mut seen = vec![Seen { directory: root, at: String::new(), keeps: Keeps::Ephemeral }];
     let mut mounts: Vec<(String, &VolumeMount)> = Vec::new();
@@ -129,6 +135,14 @@ pub fn show_all(directories: &[Directory]) -> io::Result<()> {
         seen.push(Seen { directory: directory.clone(), at, keeps: Keeps::Ephemeral });
     }
     Ok(())
+}
+
+/// Writes the files by which programs that ask nobody know of names.
+fn write_etc(etc: &Path, files: &Etc) -> io::Result<()> {
+    std::fs::create_dir(etc)?;
+    std::fs::write(etc.join("hosts"), &files.hosts)?;
+    std::fs::write(etc.join("resolv.conf"), &files.resolv_conf)?;
+    std::fs::write(etc.join("hostname"), &files.hostname)
 }
 
 /// What a mount shows of its volume.

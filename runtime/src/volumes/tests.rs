@@ -90,13 +90,13 @@ fn a_container_sees_its_mounts_outer_ones_first() {
     }));
     let places = make_all(&dir, &pod, &fetched("one")).unwrap();
     let container = &pod.spec.as_ref().unwrap().containers[0];
-    let seen = prepare_root(&dir, &places, container, &[]).unwrap();
+    let seen = prepare_root(&dir, &places, container, &[], None).unwrap();
     let paths: Vec<(&str, bool)> = seen.iter().map(|d| (d.guest_path.as_str(), d.access == Access::ReadOnly)).collect();
     assert_eq!(paths, [("/", false), ("/data", false), ("/data/deep/conf", true)]);
     assert_eq!(std::fs::read_to_string(dir.container_root("c").join("etc/one.txt")).unwrap(), "one");
     std::fs::write(dir.container_root("c").join("left"), "x").unwrap();
     assert!(dir.volume("e").join("deep/conf").is_dir(), "it is seen where it is mounted");
-    prepare_root(&dir, &places, container, &[]).unwrap();
+    prepare_root(&dir, &places, container, &[], None).unwrap();
     assert!(!dir.container_root("c").join("left").exists());
 }
 

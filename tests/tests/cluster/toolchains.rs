@@ -224,6 +224,16 @@ fn c_listens_looks_names_up_and_connects() {
 }
 
 #[test]
+fn c_finds_that_every_call_of_its_sockets_does_what_it_says() {
+    let cluster = cluster("c-sockets");
+    pod(&cluster, "sockets", &[]);
+    let end = ended(&cluster, "sockets");
+    let log = cluster.coracle("logs sockets").ok();
+    assert_eq!((&end["exitCode"], log.contains("FAILED")), (&json!(0), false), "{end}\n{log}");
+    assert!(log.lines().filter(|line| line.starts_with("ok ")).count() >= 80, "{log}");
+}
+
+#[test]
 fn rust_finds_that_the_interfaces_of_wasi_0_2_do_what_they_say() {
     let cluster = cluster("conformance");
     cluster.push("hello");
@@ -238,10 +248,11 @@ fn rust_finds_that_the_interfaces_of_wasi_0_2_do_what_they_say() {
         "volumeMounts": [{"name": "config", "mountPath": "/config"}, {"name": "data", "mountPath": "/data"}],
     });
     let volumes = json!([{"name": "config", "configMap": {"name": "motd"}}, {"name": "data", "emptyDir": {}}]);
-    let spec = json!({"restartPolicy": "Never", "containers": [container], "volumes": volumes});
+    let aliases = json!([{"ip": "192.0.2.44", "hostnames": ["db.example"]}]);
+    let spec = json!({"restartPolicy": "Never", "containers": [container], "volumes": volumes, "hostAliases": aliases});
     cluster.api().create(PODS, &json!({"metadata": {"name": "conformance"}, "spec": spec}));
     let end = ended(&cluster, "conformance");
     let log = cluster.coracle("logs conformance").ok();
     assert_eq!((&end["exitCode"], log.contains("FAILED")), (&json!(0), false), "{end}\n{log}");
-    assert!(log.lines().filter(|line| line.starts_with("ok ")).count() >= 25, "{log}");
+    assert!(log.lines().filter(|line| line.starts_with("ok ")).count() >= 39, "{log}");
 }

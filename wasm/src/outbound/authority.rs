@@ -10,6 +10,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_rustls::TlsConnector;
 
+use super::dial::OFFER;
+
 /// Why there is no such authority.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -61,6 +63,7 @@ pub(super) fn connector_for(host: &str, cluster: Option<&Authority>) -> Option<T
 fn connector(roots: RootCertStore) -> Result<TlsConnector, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = versions.with_root_certificates(roots).with_no_client_auth();
+    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = OFFER.iter().map(|(_, name)| name.to_vec()).collect();
     Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -1,11 +1,11 @@
 //! The pod's side of its guests' sockets: its place in the network, its names, and its connections in flight.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use coracle_api::meet::{Attachment, Resolver};
+use coracle_api::meet::{Attachment, Guise, PodNames, Protocol, Resolver};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::traffic::Counters;
 pub(crate) struct Pod {
     attachment: Arc<dyn Attachment>,
     resolver: Arc<dyn Resolver>,
-    namespace: String,
+    names: Arc<PodNames>,
     stopping: CancellationToken,
     connections: Arc<Connections>,
     counters: Arc<Counters>,
@@ -51,7 +51,7 @@ impl Pod {
         Self {
             attachment: launch.attachment.clone(),
             resolver: launch.resolver.clone(),
-            namespace: launch.namespace.clone(),
+            names: launch.names.clone(),
             stopping,
             connections: Arc::default(),
             counters,
@@ -109,43 +109,52 @@ impl Pod {
         InFlight(self.connections.clone())
     }
 
-    /// Whether `ip`, as a guest writes it, means this pod.
-    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
-        ip.is_unspecified() || ip.is_loopback() || ip == self.attachment.ip()
-    }
-
     /// The addresses of a name, or the address that the text is.
     pub(crate) async fn look_up(&self, name: &str) -> Vec<IpAddr> {
-        match name.parse() {
-            Ok(ip) => vec![ip],
-            // The one name that a pod has of itself, as every `/etc/hosts` has it.
-            Err(_) if name.trim_end_matches('.').eq_ignore_ascii_case("localhost") => vec![Ipv4Addr::LOCALHOST.into()],
-            Err(_) => self.resolver.lookup(name, &self.namespace).await,
-        }
+        let known = self.names.known(name);
+        if known.is_empty() { self.resolver.lookup(name, &self.names).await } else { known }
     }
 
-    /// The pod's address as the source of a connection to `real`, if packets find their way between the two.
-    pub(super) fn source_for(&self, real: SocketAddr) -> Option<SocketAddr> {
+    /// Whether `ip` is of this machine or of the pods' own network.
+    pub(super) fn is_near(&self, ip: IpAddr) -> bool {
+        is_near(self.attachment.ip(), ip)
+    }
+
+    /// The addresses from which a connection to `real` may come, best first: the pod's own, if packets find their way
+    /// between the two, and the machine's, which is shown as the pod's.
+    pub(super) fn sources_for(&self, real: SocketAddr) -> impl Iterator<Item = SocketAddr> + use<> {
         let ip = self.attachment.ip();
-        is_near(ip, real.ip()).then(|| SocketAddr::new(ip, 0))
+        let loopback: IpAddr = match real {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let own = (ip.is_ipv4() == real.is_ipv4() && is_near(ip, real.ip())).then_some(ip);
+        let machines = real.ip().is_loopback().then_some(loopback);
+        own.into_iter().chain(machines).map(|ip| SocketAddr::new(ip, 0))
     }
 
-    /// Connects to a real address, from the pod's own where that is possible.
-    pub(crate) async fn dial(&self, real: SocketAddr) -> io::Result<TcpStream> {
+    /// Connects to a real address, from the pod's own where that is possible, or else in its guise.
+    pub(crate) async fn dial(&self, real: SocketAddr) -> io::Result<(TcpStream, Option<Box<dyn Guise>>)> {
         let socket = if real.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(source) = self.source_for(real) {
-            // The pod's address may not be one of this machine; then the machine's own is the source.
-            let _ = socket.bind(source);
-        }
+        let bound = self.sources_for(real).any(|source| socket.bind(source).is_ok());
+        let ip = self.attachment.ip();
+        let guise = match socket.local_addr() {
+            Ok(own) if bound => self.attachment.guise(Protocol::Tcp, own, SocketAddr::new(ip, 0)),
+            Ok(_) | Err(_) => None,
+        };
         socket.set_nodelay(true)?;
-        socket.connect(real).await
+        Ok((socket.connect(real).await?, guise))
     }
 }
 
-/// Whether packets from a pod's address reach `target`: both on loopback, or both in the pods' own network.
+/// Whether packets from a pod's address reach `target`: an address of this machine, or of the pods' own network.
 fn is_near(pod: IpAddr, target: IpAddr) -> bool {
+    target.is_loopback() || shares_network(pod, target)
+}
+
+/// Whether both are of the pods' own network.
+fn shares_network(pod: IpAddr, target: IpAddr) -> bool {
     match (pod, target) {
-        (IpAddr::V4(pod), IpAddr::V4(target)) if pod.is_loopback() => target.is_loopback(),
         (IpAddr::V4(pod), IpAddr::V4(target)) => pod.octets()[..2] == target.octets()[..2],
         (IpAddr::V6(pod), IpAddr::V6(target)) => pod.segments()[..4] == target.segments()[..4],
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
@@ -164,6 +173,6 @@ mod tests {
         assert!(near("10.42.0.7", "10.42.3.9"));
         assert!(!near("10.42.0.7", "1.1.1.1"));
         assert!(!near("127.42.0.7", "1.1.1.1"));
-        assert!(!near("10.42.0.7", "::1"));
+        assert!(near("10.42.0.7", "127.0.0.1"), "what cannot be real is mapped there");
     }
 }

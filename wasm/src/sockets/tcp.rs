@@ -1,9 +1,7 @@
 //! `wasi:sockets/tcp` 0.2: bind, connect, accept and addresses are the pod's; the rest is wasmtime's as it is.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 
 use coracle_api::meet::Protocol;
 use wasmtime::Result;
@@ -14,13 +12,13 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, SocketErro
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
 use super::counted::{count_input, count_output};
-use super::{Open, PodSockets, forward};
+use super::{Open, PodSockets, at_once, forward};
 
 type Tcp = Resource<TcpSocket>;
 type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 
 /// Another handle of the same socket, for a call that consumes one.
-fn same<T: 'static>(resource: &Resource<T>) -> Resource<T> {
+pub(super) fn same<T: 'static>(resource: &Resource<T>) -> Resource<T> {
     Resource::new_borrow(resource.rep())
 }
 
@@ -30,12 +28,34 @@ impl PodSockets<'_> {
     fn match_family(&mut self, socket: &Tcp, real: SocketAddr) -> SocketResult<()> {
         let wanted = if real.is_ipv4() { IpAddressFamily::Ipv4 } else { IpAddressFamily::Ipv6 };
         let family = tcp::HostTcpSocket::address_family(&mut self.inner, same(socket)).map_err(SocketError::trap)?;
-        if family == wanted {
-            return Ok(());
+        if family == wanted { Ok(()) } else { self.replace(socket, wanted) }
+    }
+
+    /// Puts a new socket in the place of one that has done nothing yet, with the same options.
+    fn replace(&mut self, socket: &Tcp, family: IpAddressFamily) -> SocketResult<()> {
+        let fresh = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, family)?;
+        let backlog = self.socket(socket.rep()).backlog;
+        let inner = &mut self.inner;
+        if let Some(backlog) = backlog {
+            tcp::HostTcpSocket::set_listen_backlog_size(inner, same(&fresh), backlog)?;
         }
-        let fresh = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, wanted)?;
-        let fresh = self.inner.table.delete(fresh)?;
-        *self.inner.table.get_mut(socket)? = fresh;
+        macro_rules! copy {
+            ($( $get:ident => $set:ident; )*) => { $(
+                let value = tcp::HostTcpSocket::$get(inner, same(socket))?;
+                tcp::HostTcpSocket::$set(inner, same(&fresh), value)?;
+            )* };
+        }
+        copy! {
+            keep_alive_enabled => set_keep_alive_enabled;
+            keep_alive_idle_time => set_keep_alive_idle_time;
+            keep_alive_interval => set_keep_alive_interval;
+            keep_alive_count => set_keep_alive_count;
+            hop_limit => set_hop_limit;
+            receive_buffer_size => set_receive_buffer_size;
+            send_buffer_size => set_send_buffer_size;
+        }
+        let fresh = inner.table.delete(fresh)?;
+        *inner.table.get_mut(socket)? = fresh;
         Ok(())
     }
 
@@ -53,19 +73,35 @@ impl PodSockets<'_> {
         Ok(())
     }
 
-    /// Binds a socket that the guest did not bind to the pod's address, so that its peer knows it.
-    fn bind_source(&mut self, socket: &Tcp, network: &Resource<Network>, real: SocketAddr) {
-        let Some(source) = self.sockets.pod.source_for(real) else { return };
-        if tcp::HostTcpSocket::local_address(&mut self.inner, same(socket)).is_ok() {
-            return;
+    /// Makes the socket one that can be connected to `real`, from the pod's address, so that its peer knows it.
+    fn bind_source(
+        &mut self,
+        socket: &Tcp,
+        network: &Resource<Network>,
+        real: SocketAddr,
+        wanted: SocketAddr,
+    ) -> SocketResult<()> {
+        let number = socket.rep();
+        if self.socket(number).port.is_some() {
+            if self.sockets.pod.is_near(real.ip()) {
+                return Ok(());
+            }
+            // From the pod's address no packet finds its way back from outside: it is the machine's then.
+            self.unbind(number);
+            let family = if real.is_ipv4() { IpAddressFamily::Ipv4 } else { IpAddressFamily::Ipv6 };
+            return self.replace(socket, family);
         }
-        let bind = tcp::HostTcpSocket::start_bind(&mut self.inner, same(socket), same(network), source.into());
-        // A bind waits for nothing but the address check, which is ready. Where the pod's address is not one of
-        // this machine it fails, and the machine's own address is the source.
-        let bound = matches!(pin!(bind).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
-        if bound {
-            let _ = tcp::HostTcpSocket::finish_bind(&mut self.inner, same(socket));
+        for source in self.sockets.pod.sources_for(real) {
+            let bind = tcp::HostTcpSocket::start_bind(&mut self.inner, same(socket), same(network), source.into());
+            // Where the pod's address is not one of this machine it fails.
+            if matches!(at_once(bind), Some(Ok(()))) {
+                tcp::HostTcpSocket::finish_bind(&mut self.inner, same(socket))?;
+                let own = tcp::HostTcpSocket::local_address(&mut self.inner, same(socket))?.into();
+                self.socket(number).guise = self.sockets.pod.attachment().guise(Protocol::Tcp, own, wanted);
+                break;
+            }
         }
+        Ok(())
     }
 }
 
@@ -73,7 +109,7 @@ impl tcp_create_socket::Host for PodSockets<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Tcp> {
         let room = self.room()?;
         let socket = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, family)?;
-        self.socket(socket.rep())._room = Some(room);
+        self.opened(socket.rep(), room, family == IpAddressFamily::Ipv6);
         Ok(socket)
     }
 }
@@ -88,7 +124,10 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
         local: IpSocketAddress,
     ) -> SocketResult<()> {
         let number = socket.rep();
-        let real = self.bind_target(number, local.into())?;
+        if self.socket(number).peer.is_some() {
+            return Err(ErrorCode::InvalidState.into());
+        }
+        let real = self.bind_target(number, Protocol::Tcp, local.into())?;
         self.match_family(&socket, real)?;
         let bound = tcp::HostTcpSocket::start_bind(&mut self.inner, socket, network, real.into()).await;
         if bound.is_err() {
@@ -98,9 +137,14 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
     }
 
     fn start_connect(&mut self, socket: Tcp, network: Resource<Network>, remote: IpSocketAddress) -> SocketResult<()> {
-        let real = self.connect_target(socket.rep(), Protocol::Tcp, remote.into())?;
+        let (number, wanted) = (socket.rep(), remote.into());
+        let listens = tcp::HostTcpSocket::is_listening(&mut self.inner, same(&socket)).map_err(SocketError::trap)?;
+        if listens || self.socket(number).peer.is_some() || self.socket(number).connection.is_some() {
+            return Err(ErrorCode::InvalidState.into());
+        }
+        let real = self.connect_target(number, wanted)?;
         self.match_family(&socket, real)?;
-        self.bind_source(&socket, &network, real);
+        self.bind_source(&socket, &network, real, wanted)?;
         tcp::HostTcpSocket::start_connect(&mut self.inner, socket, network, real.into())
     }
 
@@ -110,6 +154,7 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
 
     fn accept(&mut self, socket: Tcp) -> SocketResult<(Tcp, Resource<DynInputStream>, Resource<DynOutputStream>)> {
         let room = Some(self.room()?);
+        let is_six = self.socket(socket.rep()).is_six;
         let (accepted, input, output) = tcp::HostTcpSocket::accept(&mut self.inner, socket)?;
         if self.sockets.pod.is_stopping() {
             self.inner.table.delete(input)?;
@@ -117,8 +162,8 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
             self.inner.table.delete(accepted)?;
             return Err(ErrorCode::WouldBlock.into());
         }
-        let in_flight = Some(self.sockets.pod.in_flight());
-        self.sockets.open.insert(accepted.rep(), Open { _in_flight: in_flight, _room: room, ..Open::default() });
+        let in_flight = Some(Arc::new(self.sockets.pod.in_flight()));
+        self.sockets.open.insert(accepted.rep(), Open { is_six, in_flight, _room: room, ..Open::default() });
         self.count(accepted.rep(), &input, &output)?;
         Ok((accepted, input, output))
     }
@@ -133,13 +178,26 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
     fn local_address(&mut self, socket: Tcp) -> SocketResult<IpSocketAddress> {
         let number = socket.rep();
         let real = tcp::HostTcpSocket::local_address(&mut self.inner, socket)?;
-        Ok(self.shown(number, real.into()).into())
+        Ok(self.own(number, Protocol::Tcp, real.into()).into())
     }
 
     fn remote_address(&mut self, socket: Tcp) -> SocketResult<IpSocketAddress> {
         let number = socket.rep();
         let real = tcp::HostTcpSocket::remote_address(&mut self.inner, socket)?;
-        Ok(self.shown(number, real.into()).into())
+        Ok(self.peer(number, real.into()).into())
+    }
+
+    fn address_family(&mut self, socket: Tcp) -> Result<IpAddressFamily> {
+        let number = socket.rep();
+        let real = tcp::HostTcpSocket::address_family(&mut self.inner, socket)?;
+        Ok(if self.socket(number).is_six { IpAddressFamily::Ipv6 } else { real })
+    }
+
+    fn set_listen_backlog_size(&mut self, socket: Tcp, value: u64) -> SocketResult<()> {
+        let number = socket.rep();
+        tcp::HostTcpSocket::set_listen_backlog_size(&mut self.inner, socket, value)?;
+        self.socket(number).backlog = Some(value);
+        Ok(())
     }
 
     fn drop(&mut self, socket: Tcp) -> Result<()> {
@@ -151,8 +209,6 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
         fn finish_bind(&mut self, socket: Tcp) -> SocketResult<()>;
         fn finish_listen(&mut self, socket: Tcp) -> SocketResult<()>;
         fn is_listening(&mut self, socket: Tcp) -> Result<bool>;
-        fn address_family(&mut self, socket: Tcp) -> Result<IpAddressFamily>;
-        fn set_listen_backlog_size(&mut self, socket: Tcp, value: u64) -> SocketResult<()>;
         fn keep_alive_enabled(&mut self, socket: Tcp) -> SocketResult<bool>;
         fn set_keep_alive_enabled(&mut self, socket: Tcp, value: bool) -> SocketResult<()>;
         fn keep_alive_idle_time(&mut self, socket: Tcp) -> SocketResult<u64>;

@@ -228,7 +228,7 @@ async fn outgoing_requests_go_where_the_network_says() {
     *node.loopback.endpoint.lock().unwrap() = node.loopback.real(80);
     assert_eq!(node.run(client.clone(), |_| {}).await, Outcome::Exited(2));
     // DNS-error: another namespace does not know the name.
-    let elsewhere = |launch: &mut Launch| launch.namespace = "elsewhere".into();
+    let elsewhere = |launch: &mut Launch| launch.names = Arc::new(PodNames::of_namespace("elsewhere", "cluster.local"));
     assert_eq!(node.run(client, elsewhere).await, Outcome::Exited(101));
     // HTTP-request-denied: a policy forbids the address.
     let forbidden = component(&source.replace("backend", "outside"), "command");

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
-use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, Protocol, Reached};
+use coracle_api::meet::{Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, Guise, Protocol, Reached};
 
 pub(super) const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 42, 0, 7));
 pub(super) const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 80);
@@ -90,9 +90,15 @@ impl Attachment for Loopback {
         Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: Some(ended) }))
     }
 
-    fn listen(&self, port: u16) -> io::Result<Box<dyn BoundPort>> {
-        let real = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let port = self.take(port, real)?;
+    fn listen(&self, protocol: Protocol, at: SocketAddr) -> io::Result<Box<dyn BoundPort>> {
+        if !(at.ip().is_unspecified() || at.ip().is_loopback() || at.ip() == POD) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        let real = match protocol {
+            Protocol::Tcp => TcpListener::bind("127.0.0.1:0")?.local_addr()?,
+            Protocol::Udp => UdpSocket::bind("127.0.0.1:0")?.local_addr()?,
+        };
+        let port = self.take(at.port(), real)?;
         Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: None }))
     }
 
@@ -113,7 +119,15 @@ impl Attachment for Loopback {
         true
     }
 
-    fn shown(&self, real: SocketAddr) -> SocketAddr {
+    fn still_leads(&self, protocol: Protocol, to: SocketAddr, real: SocketAddr) -> bool {
+        self.connect(protocol, to) == Ok(real)
+    }
+
+    fn guise(&self, _: Protocol, _: SocketAddr, _: SocketAddr) -> Option<Box<dyn Guise>> {
+        None
+    }
+
+    fn shown(&self, _: Protocol, real: SocketAddr) -> SocketAddr {
         let ports = self.ports.lock().unwrap();
         let port = ports.iter().find(|(_, held)| **held == real).map(|(port, _)| *port);
         port.map_or(real, |port| SocketAddr::new(POD, port))

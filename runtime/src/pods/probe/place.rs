@@ -55,8 +55,9 @@ pub(super) async fn connect(order: &Order, host: &str, port: u16) -> Result<TcpS
     let ip: IpAddr = match host.trim_matches(['[', ']']).parse() {
         Ok(ip) => ip,
         Err(_) => {
-            let namespace = order.pod.metadata.namespace.as_deref().unwrap_or_default();
-            let found = order.shared.resolver.lookup(host, namespace).await;
+            let names = order.names().0;
+            let known = names.known(host);
+            let found = if known.is_empty() { order.shared.resolver.lookup(host, &names).await } else { known };
             let missing = || Refusal::Other(format!("dial tcp: lookup {host}: no such host"));
             *found.first().ok_or_else(missing)?
         }

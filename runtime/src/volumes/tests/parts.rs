@@ -29,7 +29,7 @@ impl Rig {
         let places = make_all(&self.dir, &pod, &fetched("one")).unwrap();
         let env = [("POD_NAME".to_owned(), "web-0".to_owned())];
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        prepare_root(&self.dir, &places, container, &env).map_err(|e| e.to_string())
+        prepare_root(&self.dir, &places, container, &env, None).map_err(|e| e.to_string())
     }
 
     fn root(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 
 mod files;
 mod http;
+mod network;
 mod places;
 mod sockets;
 mod time;
@@ -19,7 +20,7 @@ type Failure = String;
 type Check = (&'static str, fn() -> Result<(), Failure>);
 
 fn main() -> ExitCode {
-    let checks = [files::CHECKS, places::CHECKS, time::CHECKS, sockets::CHECKS, http::CHECKS].concat();
+    let checks = [files::CHECKS, places::CHECKS, time::CHECKS, sockets::CHECKS, network::CHECKS, http::CHECKS].concat();
     let mut failed = 0;
     for (name, check) in &checks {
         match check() {
