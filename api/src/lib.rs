@@ -14,6 +14,7 @@ pub mod selector;
 pub mod node_selector;
 pub mod storage;
 
+pub mod exposition;
 pub mod failure;
 pub mod field;
 pub mod limits;

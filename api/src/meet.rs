@@ -6,7 +6,9 @@ mod http;
 mod names;
 mod network;
 
-pub use http::{Body, BodyError, HttpRequest, HttpResponse, HttpServer, HttpService, Nodes, Unanswered, body_of};
+pub use http::{
+    Body, BodyError, Figures, HttpRequest, HttpResponse, HttpServer, HttpService, Nodes, Unanswered, body_of,
+};
 pub use names::{NDOTS, NameServer, PodNames, Resolver};
 pub use network::{
     Address, Attachment, BoundPort, ConnectError, Connection, ConnectionHandler, Guise, InvalidSlot, NamedPort,

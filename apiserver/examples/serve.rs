@@ -8,12 +8,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, Nodes, body_of};
+use coracle_api::meet::{Figures, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 use coracle_api::names::NodeName;
 use coracle_apiserver::{Apiserver, Config, Mounts};
 use tokio_util::sync::CancellationToken;
 
 struct Nobody;
+
+impl Figures for Nobody {
+    fn figures(&self) -> String {
+        String::new()
+    }
+}
 
 impl Nodes for Nobody {
     fn kubelet(&self, _: &NodeName) -> Option<Arc<dyn HttpService>> {
@@ -72,7 +78,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::write(&tokens, "serve,serve,serve,system:masters\n")?;
         config.token_auth_file = Some(tokens);
     }
-    let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody) };
+    let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody), figures: Arc::new(Nobody) };
     let server = Apiserver::build(config, mounts).await?;
     eprintln!("export KUBECONFIG={}", server.kubeconfig().display());
     let shutdown = CancellationToken::new();

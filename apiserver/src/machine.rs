@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::failure::Failure;
-use coracle_api::meet::{HttpService, Nodes};
+use coracle_api::meet::{Figures, HttpService, Nodes};
 use coracle_api::revision::Revision;
 use http::{Extensions, HeaderMap};
 use hyper::upgrade::OnUpgrade;
@@ -56,6 +56,8 @@ pub(crate) struct Machine {
     pub(crate) tokens: Arc<Tokens>,
     /// The image registry.
     pub(crate) images: Arc<dyn HttpService>,
+    /// What other parts have counted.
+    pub(crate) figures: Arc<dyn Figures>,
     /// What clients can find out about all this.
     pub(crate) discovery: Discovery,
     /// Whether it is alive and ready.

@@ -30,7 +30,8 @@ use crate::registry::Row;
 use crate::store::Prefix;
 
 pub(crate) use asked::Asked;
-use family::{Family, Histogram};
+use coracle_api::exposition::Histogram;
+use family::Family;
 
 /// The bounds of the durations of requests, in seconds: upstream's.
 const DURATIONS: [f64; 23] = [
@@ -194,6 +195,7 @@ pub(crate) async fn metrics(State(machine): State<Arc<Machine>>) -> Response {
     head(&mut out, "kubernetes_build_info", "gauge", "Which version this is.");
     let _ = writeln!(out, "kubernetes_build_info{{{}}} 1", version::labels());
     process::print(&mut out, machine.metrics.started);
+    out += &machine.figures.figures();
     let mut response = text(StatusCode::OK, out);
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, media);

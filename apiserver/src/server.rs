@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use coracle_api::meet::{HttpService, Nodes};
+use coracle_api::meet::{Figures, HttpService, Nodes};
 use coracle_api::wellknown::NAMESPACE_DEFAULT;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,8 @@ pub struct Mounts {
     pub nodes: Arc<dyn Nodes>,
     /// The image registry, served under `/v2/`.
     pub images: Arc<dyn HttpService>,
+    /// What other parts count, for `/metrics`.
+    pub figures: Arc<dyn Figures>,
 }
 
 /// Why an API server cannot start, and what to do about it.
@@ -170,6 +172,7 @@ impl Apiserver {
             tokens,
             nodes: mounts.nodes,
             images: mounts.images,
+            figures: mounts.figures,
             discovery: crate::discovery::Discovery::new(addr),
             health: crate::health::Health::default(),
             metrics: crate::metrics::Metrics::default(),

@@ -4,6 +4,7 @@
 //! traits of `coracle_api::meet`, handed over here.
 
 mod bootstrap;
+mod figures;
 mod files;
 mod nodes;
 mod ranges;
@@ -16,7 +17,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use coracle_api::meet::{HttpService, Nodes};
 use coracle_api::wellknown;
 use coracle_apiserver::{Apiserver, Identity, Mounts};
 use coracle_runtime::images::ImageStore;
@@ -24,6 +24,7 @@ use coracle_runtime::images::pull::{Puller, Registry};
 
 use crate::options::{Part, ServerOptions, Settings};
 use crate::output;
+use figures::LocalFigures;
 use nodes::LocalNodes;
 use ranges::InForce;
 use stop::Stages;
@@ -45,11 +46,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let _claim = claim_data_dir(&settings)?;
     let ranges = ranges::decide(&settings)?;
 
-    let nodes = Arc::new(LocalNodes::default());
+    let (nodes, figures) = (Arc::new(LocalNodes::default()), Arc::new(LocalFigures::default()));
     let images = Arc::new(ImageStore::open(settings.data_dir.join("images")).context("the image store does not open")?);
     let puller = Arc::new(Puller::open(ImageStore::clone(&images), registries::read(&settings)?)?);
     let registry = Arc::new(Registry::new(Arc::clone(&images), Arc::clone(&puller)));
-    let apiserver = build_apiserver(&settings, &ranges, nodes.clone(), registry).await?;
+    let mounts = Mounts { nodes: nodes.clone(), images: registry, figures: figures.clone() };
+    let apiserver = build_apiserver(&settings, &ranges, mounts).await?;
     let api_address = apiserver.addr();
     let kubeconfig = apiserver.kubeconfig().to_owned();
     let client = |user: &str| apiserver.client(Identity::user(user));
@@ -57,6 +59,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     // All parts are built before any runs: what cannot start says so before anything has happened.
     let dns = build_dns(&settings, &ranges, client(wellknown::USER_DNS)).await?;
     let dns_address = dns.as_ref().map(coracle_dns::Dns::addr);
+    if let Some(dns) = &dns {
+        figures.add(dns.figures());
+    }
     let network = build_network(&settings, &ranges, client(wellknown::USER_PROXY)).await?;
     let ingress = build_ingress(&settings, client(wellknown::USER_INGRESS), network.as_ref())?;
     let node = match &network {
@@ -133,12 +138,7 @@ fn found_at(sites: &[(&str, SocketAddr)]) -> String {
     format!("Ingresses, once there are any, are found at {}", sites.join(" and "))
 }
 
-async fn build_apiserver(
-    settings: &Settings,
-    ranges: &InForce,
-    nodes: Arc<dyn Nodes>,
-    images: Arc<dyn HttpService>,
-) -> anyhow::Result<Apiserver> {
+async fn build_apiserver(settings: &Settings, ranges: &InForce, mounts: Mounts) -> anyhow::Result<Apiserver> {
     let config = coracle_apiserver::Config {
         bind_address: settings.bind_address,
         secure_port: settings.secure_port,
@@ -157,7 +157,7 @@ async fn build_apiserver(
         disable_admission_plugins: settings.access.disable_admission_plugins.clone(),
         ..coracle_apiserver::Config::new(&settings.data_dir)
     };
-    Apiserver::build(config, Mounts { nodes, images }).await.context("the API server does not start")
+    Apiserver::build(config, mounts).await.context("the API server does not start")
 }
 
 fn build_controllers(apiserver: &Apiserver, client: kube::Client) -> coracle_controllers::Controllers {

@@ -5,21 +5,25 @@
 //! Reading order: the zone and how it follows the cluster, then who answers: forwarder, server, resolver.
 
 mod book;
+mod counts;
 mod watch;
 mod zone;
 mod zones;
 
+mod cache;
+mod exchange;
 mod forward;
 mod resolver;
 mod server;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use coracle_api::meet::Resolver;
+use coracle_api::meet::{Figures, Resolver};
 use coracle_api::wellknown::CLUSTER_DOMAIN;
 use hickory_proto::rr::Name;
 use hickory_server::server::Server;
@@ -29,9 +33,11 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
+use counts::{Counts, Told};
 use forward::Forwarder;
 use resolver::Lookup;
-use server::Handler;
+use server::datagrams::answer_all;
+use server::{Handler, Streams};
 use watch::Watch;
 use zone::Authority;
 use zones::Zones;
@@ -60,8 +66,10 @@ pub struct Config {
     pub cluster_domain: String,
     /// The ranges of the cluster's addresses, whose reverse names are never asked outside.
     pub cluster_ranges: Vec<IpNet>,
-    /// The host's resolvers, asked in this order about names outside the cluster domain; without any these are refused.
+    /// The resolvers that are asked about names outside the cluster domain, in this order; without any these are refused.
     pub upstreams: Vec<SocketAddr>,
+    /// Domains outside with resolvers of their own, as `corp.example`.
+    pub stub_domains: BTreeMap<String, Vec<SocketAddr>>,
 }
 
 impl Default for Config {
@@ -72,6 +80,7 @@ impl Default for Config {
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             cluster_ranges: Vec::new(),
             upstreams: Vec::new(),
+            stub_domains: BTreeMap::new(),
         }
     }
 }
@@ -79,8 +88,8 @@ impl Default for Config {
 /// Why there is no DNS server.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The cluster domain is no name.
-    #[error("the cluster domain {domain:?} is not a domain name: write one like cluster.local")]
+    /// The cluster domain, or a stub domain, is no name.
+    #[error("the domain {domain:?} is not a domain name: write one like cluster.local")]
     Domain {
         /// What was given.
         domain: String,
@@ -107,6 +116,7 @@ pub struct Dns {
     zones: Arc<Zones>,
     forwarder: Arc<Forwarder>,
     watch: Watch,
+    counts: Arc<Counts>,
 }
 
 impl Dns {
@@ -115,15 +125,19 @@ impl Dns {
     /// # Errors
     /// [`BuildError`] when the domain is none or the address cannot be listened at.
     pub async fn build(client: Client, config: Config) -> Result<Self, BuildError> {
-        let domain = domain(&config.cluster_domain)?;
+        let domain = domain_of(&config.cluster_domain)?;
         let wanted = SocketAddr::new(config.bind_address, config.port);
         let (udp, tcp, addr) = bind(wanted).await.map_err(|source| BuildError::Bind { addr: wanted, source })?;
         // A host that uses this server for itself must not make it ask itself.
-        let upstreams = config.upstreams.into_iter().filter(|upstream| *upstream != addr).collect();
+        let others = |all: Vec<SocketAddr>| all.into_iter().filter(|upstream| *upstream != addr).collect();
+        let upstreams = others(config.upstreams);
+        let stubs = config.stub_domains.into_iter();
+        let stubs = stubs.map(|(name, servers)| Ok((domain_of(&name)?, others(servers)))).collect::<Result<_, _>>()?;
         let authority = Arc::new(Authority { domain: domain.clone(), ranges: config.cluster_ranges });
         let watch = Watch::new(&client, Arc::clone(&authority));
         let zones = Arc::new(Zones::new(authority));
-        Ok(Self { addr, udp, tcp, zones, forwarder: Arc::new(Forwarder::new(upstreams)), watch })
+        let forwarder = Arc::new(Forwarder::new(upstreams, stubs));
+        Ok(Self { addr, udp, tcp, zones, forwarder, watch, counts: Arc::default() })
     }
 
     /// Where it listens, for UDP and TCP.
@@ -136,22 +150,29 @@ impl Dns {
     #[must_use]
     pub fn resolver(&self) -> Arc<dyn Resolver> {
         let (zones, forwarder) = (Arc::clone(&self.zones), Arc::clone(&self.forwarder));
-        Arc::new(Lookup { zones, forwarder, turn: AtomicUsize::new(0) })
+        let counts = Arc::clone(&self.counts);
+        Arc::new(Lookup { zones, forwarder, turn: AtomicUsize::new(0), counts })
+    }
+
+    /// What it counts, for `/metrics`.
+    #[must_use]
+    pub fn figures(&self) -> Arc<dyn Figures> {
+        Arc::new(Told { counts: Arc::clone(&self.counts), forwarder: Arc::clone(&self.forwarder) })
     }
 
     /// Follows the cluster and answers until `shutdown`; then what is being answered may end.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { addr, udp, tcp, zones, forwarder, watch } = self;
-        let handler = Handler { zones: Arc::clone(&zones), forwarder, turn: AtomicUsize::new(0) };
-        let mut server = Server::new(handler);
-        server.register_socket(udp);
+        let Self { addr, udp, tcp, zones, forwarder, watch, counts } = self;
+        let handler = Arc::new(Handler { zones: Arc::clone(&zones), forwarder, turn: AtomicUsize::new(0), counts });
+        let mut server = Server::new(Streams(Arc::clone(&handler)));
         server.register_listener(tcp, TCP_IDLE_MAX, TCP_ANSWERS_MAX);
         let serving = async {
             if let Err(error) = server.block_until_done().await {
                 tracing::error!(%error, %addr, "the DNS server no longer listens");
             }
         };
-        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), serving) }).await;
+        let datagrams = answer_all(udp, handler);
+        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), serving, datagrams) }).await;
         shutdown.cancelled().await;
         match tokio::time::timeout(DRAIN_MAX, server.shutdown_gracefully()).await {
             Ok(Ok(())) => {}
@@ -161,7 +182,7 @@ impl Dns {
     }
 }
 
-fn domain(text: &str) -> Result<Name, BuildError> {
+fn domain_of(text: &str) -> Result<Name, BuildError> {
     let invalid = |source| BuildError::Domain { domain: text.to_owned(), source };
     let mut name = Name::from_ascii(text.to_ascii_lowercase()).map_err(|error| invalid(error.into()))?;
     if name.num_labels() == 0 {

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use coracle_api::meet::{NameServer, PodNames, Resolver};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
+use crate::counts::Counts;
 use crate::forward::Forwarder;
 use crate::zone::Zone;
 use crate::zones::Zones;
@@ -21,11 +22,13 @@ pub(crate) struct Lookup {
     pub(crate) forwarder: Arc<Forwarder>,
     /// Whose turn it is to come first, for who takes the first address.
     pub(crate) turn: AtomicUsize,
+    pub(crate) counts: Arc<Counts>,
 }
 
 #[async_trait]
 impl Resolver for Lookup {
     async fn lookup(&self, name: &str, pod: &PodNames) -> Vec<IpAddr> {
+        self.counts.looked_up();
         if let Ok(ip) = name.parse() {
             return vec![ip];
         }

@@ -4,22 +4,33 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
+use hickory_proto::ProtoError;
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
+use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 
-use crate::forward::{DATAGRAM_BYTES_MAX, ForwardError, Forwarder};
+use crate::counts::{Counts, Way};
+use crate::exchange::DATAGRAM_BYTES_MAX;
+use crate::forward::Forwarder;
 use crate::zone::Absent;
 use crate::zones::Zones;
+
+pub(crate) mod datagrams;
+
+/// How many bytes every client takes in a datagram (RFC 1035, section 4.2.1).
+const PLAIN_DATAGRAM_BYTES: u16 = 512;
 
 /// Answers questions.
 pub(crate) struct Handler {
     pub(crate) zones: Arc<Zones>,
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) turn: AtomicUsize,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// What is sent back.
@@ -32,25 +43,33 @@ struct Reply {
     additionals: Vec<Record>,
 }
 
+/// What a question leads to.
+enum Led {
+    /// To an answer.
+    Here(Reply),
+    /// Outside, with the aliases that lead there.
+    Outside(Reply, Name, RecordType),
+}
+
 impl Reply {
     fn refused(code: ResponseCode) -> Self {
         Self { code, ..Self::default() }
     }
 }
 
+/// Answers what comes by hickory's streams.
+pub(crate) struct Streams(pub(crate) Arc<Handler>);
+
 #[async_trait::async_trait]
-impl RequestHandler for Handler {
+impl RequestHandler for Streams {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut to: R) -> ResponseInfo {
-        let edns = request.edns.as_ref().map(|theirs| {
-            let mut ours = Edns::new();
-            ours.set_max_payload(theirs.max_payload().clamp(512, DATAGRAM_BYTES_MAX)).set_version(0);
-            ours
-        });
-        let reply = self.reply(request).await;
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.response_code = reply.code;
-        metadata.authoritative = reply.authoritative;
-        metadata.recursion_available = self.forwarder.has_upstream();
+        let began = Instant::now();
+        let reply = match self.0.lead(request) {
+            Led::Here(reply) => reply,
+            Led::Outside(aliases, name, kind) => self.0.follow(aliases, &name, kind).await,
+        };
+        self.0.count(Way::Stream, request, &reply, began);
+        let (metadata, edns) = (self.0.metadata(request, &reply), edns(request));
         let builder = MessageResponseBuilder::new(&request.queries, edns.as_ref());
         let response = builder.build(metadata, &reply.records, &reply.authorities, [], &reply.additionals);
         match to.send_response(response).await {
@@ -63,31 +82,74 @@ impl RequestHandler for Handler {
     }
 }
 
+/// What is said of EDNS to a client that speaks it.
+fn edns(request: &Request) -> Option<Edns> {
+    request.edns.as_ref().map(|theirs| {
+        let mut ours = Edns::new();
+        ours.set_max_payload(theirs.max_payload().clamp(PLAIN_DATAGRAM_BYTES, DATAGRAM_BYTES_MAX)).set_version(0);
+        ours
+    })
+}
+
 impl Handler {
-    async fn reply(&self, request: &Request) -> Reply {
+    fn metadata(&self, request: &Request, reply: &Reply) -> Metadata {
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.response_code = reply.code;
+        metadata.authoritative = reply.authoritative;
+        metadata.recursion_available = self.forwarder.has_upstream();
+        metadata
+    }
+
+    fn count(&self, way: Way, request: &Request, reply: &Reply, began: Instant) {
+        let kind = request.queries.queries().first().map(|query| query.query_type());
+        self.counts.answered(way, kind, reply.code, began.elapsed());
+    }
+
+    /// The reply as one datagram: what the client does not take is cut, and it is told.
+    fn datagram(&self, request: &Request, reply: &Reply) -> Result<Vec<u8>, ProtoError> {
+        let edns = edns(request);
+        let mut bytes = Vec::with_capacity(usize::from(PLAIN_DATAGRAM_BYTES));
+        let mut encoder = BinEncoder::new(&mut bytes);
+        encoder.set_max_size(edns.as_ref().map_or(PLAIN_DATAGRAM_BYTES, Edns::max_payload));
+        let builder = MessageResponseBuilder::new(&request.queries, edns.as_ref());
+        let metadata = self.metadata(request, reply);
+        let response = builder.build(metadata, &reply.records, &reply.authorities, [], &reply.additionals);
+        response.destructive_emit(&mut encoder)?;
+        Ok(bytes)
+    }
+
+    /// Where the question leads, without waiting for anybody.
+    fn lead(&self, request: &Request) -> Led {
+        let refused = |code| Led::Here(Reply::refused(code));
         if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-            return Reply::refused(ResponseCode::BADVERS);
+            return refused(ResponseCode::BADVERS);
         }
         if request.metadata.op_code != OpCode::Query {
-            return Reply::refused(ResponseCode::NotImp);
+            return refused(ResponseCode::NotImp);
         }
-        let Ok(info) = request.request_info() else { return Reply::refused(ResponseCode::FormErr) };
+        let Ok(info) = request.request_info() else { return refused(ResponseCode::FormErr) };
         let query = info.query.original();
-        match query.query_class() {
-            DNSClass::IN => self.answer(query.name(), query.query_type()).await,
-            _ => Reply::refused(ResponseCode::Refused),
+        match (query.query_class(), query.query_type()) {
+            // Nobody is given whole zones.
+            (_, RecordType::AXFR | RecordType::IXFR) => refused(ResponseCode::Refused),
+            (DNSClass::IN, kind) => self.lead_in(query.name(), kind),
+            _ => refused(ResponseCode::Refused),
         }
     }
 
-    async fn answer(&self, name: &Name, kind: RecordType) -> Reply {
+    fn lead_in(&self, name: &Name, kind: RecordType) -> Led {
         let zone = self.zones.current();
         if !zone.is_ours(name) {
-            return self.outside(name, kind).await;
+            return match self.forwarder.has_upstream() {
+                true => Led::Outside(Reply::default(), name.clone(), kind),
+                false => Led::Here(Reply::refused(ResponseCode::Refused)),
+            };
         }
+        let failed = || Led::Here(Reply::refused(ResponseCode::ServFail));
         if !self.zones.is_whole() {
-            return Reply::refused(ResponseCode::ServFail);
+            return failed();
         }
-        let Some(mut answer) = zone.answer(name, kind) else { return Reply::refused(ResponseCode::ServFail) };
+        let Some(mut answer) = zone.answer(name, kind) else { return failed() };
         if matches!(kind, RecordType::A | RecordType::AAAA) && answer.onward.is_none() {
             self.turn(&mut answer.records, kind);
         }
@@ -106,10 +168,22 @@ impl Handler {
             }
             None => {}
         }
-        if let Some(target) = answer.onward.filter(|_| kind != RecordType::CNAME) {
-            reply.records.extend(self.outside(&target, kind).await.records);
+        match answer.onward.filter(|_| kind != RecordType::CNAME) {
+            Some(target) => Led::Outside(reply, target, kind),
+            None => Led::Here(reply),
         }
-        reply
+    }
+
+    /// Asks outside. After aliases of ours, their answer is ours as well, whatever is said of the last one.
+    async fn follow(&self, aliases: Reply, name: &Name, kind: RecordType) -> Reply {
+        let mut reply = self.outside(name, kind).await;
+        if aliases.records.is_empty() {
+            return reply;
+        }
+        if !matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+            reply = Reply::default();
+        }
+        Reply { authoritative: true, records: [aliases.records, reply.records].concat(), ..reply }
     }
 
     async fn outside(&self, name: &Name, kind: RecordType) -> Reply {
@@ -121,10 +195,9 @@ impl Handler {
                 authorities: message.authorities,
                 additionals: message.additionals,
             },
-            Err(ForwardError::NoUpstream) => Reply::refused(ResponseCode::Refused),
-            Err(error @ (ForwardError::Busy | ForwardError::Ask(_))) => {
+            Err(error) => {
                 tracing::debug!(%error, %name, "a name outside was not resolved");
-                Reply::refused(ResponseCode::ServFail)
+                Reply::refused(error.code())
             }
         }
     }

@@ -32,11 +32,15 @@ fn config(upstreams: Vec<SocketAddr>) -> Config {
 }
 
 async fn running(upstreams: Vec<SocketAddr>) -> Running {
+    running_with(config(upstreams)).await
+}
+
+async fn running_with(config: Config) -> Running {
     let api = FakeApi::new();
     let ports = json!([{ "name": "https", "port": 443 }]);
     api.put(SERVICES, "web", json!({ "spec": { "clusterIP": "127.43.0.2", "ports": ports } }));
     api.put(SERVICES, "outside", json!({ "spec": { "type": "ExternalName", "externalName": "www.example.com" } }));
-    let dns = Dns::build(api.client(), config(upstreams)).await.unwrap();
+    let dns = Dns::build(api.client(), config).await.unwrap();
     let (addr, resolver, shutdown) = (dns.addr(), dns.resolver(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     tasks.spawn(dns.run(shutdown.clone()));
@@ -50,29 +54,42 @@ async fn running(upstreams: Vec<SocketAddr>) -> Running {
 
 /// A resolver of the world outside that knows `www.example.com` and remembers what it was asked.
 async fn outside(tasks: &mut JoinSet<()>, asked: tokio::sync::mpsc::Sender<String>) -> SocketAddr {
+    answering(tasks, move |question| {
+        let query = question.queries[0].clone();
+        asked.try_send(format!("{} {}", query.name(), query.query_type())).unwrap();
+        let mut forged = Message::response(question.metadata.id.wrapping_add(1), OpCode::Query);
+        forged.add_query(query.clone());
+        let mut about_other = Message::response(question.metadata.id, OpCode::Query);
+        about_other.add_query(Query::query(Name::from_ascii("other.example.").unwrap(), query.query_type()));
+        let mut answer = Message::response(question.metadata.id, OpCode::Query);
+        answer.add_query(query.clone());
+        match (query.name().to_string().as_str(), query.query_type()) {
+            ("www.example.com.", RecordType::A) => {
+                let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 7)));
+                answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+            }
+            ("www.example.com.", _) => {}
+            _ => answer.metadata.response_code = ResponseCode::NXDomain,
+        }
+        vec![forged.to_vec().unwrap(), about_other.to_vec().unwrap(), answer.to_vec().unwrap()]
+    })
+    .await
+}
+
+/// A resolver that says these datagrams to a question.
+async fn answering(
+    tasks: &mut JoinSet<()>,
+    mut say: impl FnMut(Message) -> Vec<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let addr = socket.local_addr().unwrap();
     tasks.spawn(async move {
         let mut buffer = [0; 2048];
         loop {
             let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
-            let question = Message::from_vec(&buffer[..length]).unwrap();
-            let query = question.queries[0].clone();
-            asked.send(format!("{} {}", query.name(), query.query_type())).await.unwrap();
-            let mut forged = Message::response(question.metadata.id.wrapping_add(1), OpCode::Query);
-            forged.add_query(query.clone());
-            socket.send_to(&forged.to_vec().unwrap(), client).await.unwrap();
-            let mut answer = Message::response(question.metadata.id, OpCode::Query);
-            answer.add_query(query.clone());
-            match (query.name().to_string().as_str(), query.query_type()) {
-                ("www.example.com.", RecordType::A) => {
-                    let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 7)));
-                    answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
-                }
-                ("www.example.com.", _) => {}
-                _ => answer.metadata.response_code = ResponseCode::NXDomain,
+            for datagram in say(Message::from_vec(&buffer[..length]).unwrap()) {
+                socket.send_to(&datagram, client).await.unwrap();
             }
-            socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
         }
     });
     addr
@@ -257,11 +274,165 @@ async fn a_resolver_that_is_silent_is_passed_over() {
 async fn before_the_lists_are_there_nothing_is_denied() {
     let api = FakeApi::new();
     let dns = Dns::build(api.client(), config(vec![])).await.unwrap();
-    let handler = Handler { zones: dns.zones, forwarder: dns.forwarder, turn: AtomicUsize::new(0) };
-    let mut server = Server::new(handler);
-    server.register_socket(dns.udp);
+    let handler =
+        Arc::new(Handler { zones: dns.zones, forwarder: dns.forwarder, turn: AtomicUsize::new(0), counts: dns.counts });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(answer_all(dns.udp, handler));
     let answer = by_udp(dns.addr, &question("web.default.svc.cluster.local.", RecordType::A)).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn what_was_heard_outside_is_kept_and_the_same_question_is_asked_once() {
+    let mut tasks = JoinSet::new();
+    let (sender, mut asked) = tokio::sync::mpsc::channel(64);
+    let upstream = outside(&mut tasks, sender).await;
+    let running = running(vec![upstream]).await;
+    let questions = (0..20).map(|n| {
+        let name = if n % 2 == 0 { "www.example.com." } else { "WWW.Example.COM." };
+        by_udp_owned(running.addr, question(name, RecordType::A))
+    });
+    for answer in futures::future::join_all(questions).await {
+        assert_eq!(answer.answers.len(), 1, "{answer}");
+    }
+    asked.close();
+    let mut times = 0;
+    while asked.recv().await.is_some() {
+        times += 1;
+    }
+    assert_eq!(times, 1);
+}
+
+async fn by_udp_owned(addr: SocketAddr, message: Message) -> Message {
+    by_udp(addr, &message).await
+}
+
+#[tokio::test]
+async fn a_stub_domain_has_resolvers_of_its_own() {
+    let mut tasks = JoinSet::new();
+    let (sender, _asked) = tokio::sync::mpsc::channel(64);
+    let upstream = outside(&mut tasks, sender).await;
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let stub_domains = BTreeMap::from([("com".to_owned(), vec![closed]), ("Example.com".to_owned(), vec![upstream])]);
+    let running = running_with(Config { stub_domains, ..config(vec![]) }).await;
+    let answer = by_udp(running.addr, &question("www.example.com.", RecordType::A)).await;
+    assert_eq!(answers(&answer), ["www.example.com. 60 IN A 192.0.2.7"]);
+    let other = by_udp(running.addr, &question("www.example.org.", RecordType::A)).await;
+    assert_eq!(other.metadata.response_code, ResponseCode::Refused, "nobody is to be asked about other names");
+    let down = by_udp(running.addr, &question("other.com.", RecordType::A)).await;
+    assert_eq!(down.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn a_resolver_that_asks_us_back_ends_with_itself_and_others_are_answered_meanwhile() {
+    let mut tasks = JoinSet::new();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (looping, heard) = (socket.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let running = running(vec![looping]).await;
+    let (us, count) = (running.addr, Arc::clone(&heard));
+    tasks.spawn(async move {
+        let mut buffer = [0; 2048];
+        // What we are asked is asked of who asked; what that answers reaches nobody.
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            if from != us {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                socket.send_to(&buffer[..length], us).await.unwrap();
+            }
+        }
+    });
+    let (slow, prompt) = tokio::join!(
+        by_udp_owned(running.addr, question("loop.example.", RecordType::A)),
+        by_udp_owned(running.addr, question("web.default.svc.cluster.local.", RecordType::A)),
+    );
+    assert_eq!(slow.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(answers(&prompt), ["web.default.svc.cluster.local. 5 IN A 127.43.0.2"]);
+    assert_eq!(heard.load(std::sync::atomic::Ordering::Relaxed), 1, "it was asked once");
+}
+
+#[tokio::test]
+async fn a_resolver_that_fails_or_says_nothing_to_the_point_is_passed_over() {
+    let mut tasks = JoinSet::new();
+    let failing = answering(&mut tasks, |question| {
+        let mut answer = Message::response(question.metadata.id, OpCode::Query);
+        answer.add_query(question.queries[0].clone());
+        answer.metadata.response_code = ResponseCode::ServFail;
+        vec![answer.to_vec().unwrap()]
+    })
+    .await;
+    let lying = answering(&mut tasks, |question| {
+        let mut other = question.clone();
+        other.metadata.message_type = MessageType::Response;
+        other.queries[0].set_query_type(RecordType::MX);
+        vec![b"not a message".to_vec(), other.to_vec().unwrap()]
+    })
+    .await;
+    let (sender, _asked) = tokio::sync::mpsc::channel(64);
+    let upstream = outside(&mut tasks, sender).await;
+    let running = running(vec![failing, lying, upstream]).await;
+    let answer = by_udp(running.addr, &question("www.example.com.", RecordType::A)).await;
+    assert_eq!(answers(&answer), ["www.example.com. 60 IN A 192.0.2.7"]);
+}
+
+#[tokio::test]
+async fn who_says_what_is_no_question_is_told_so_in_fewer_bytes_or_not_at_all() {
+    let running = running(vec![]).await;
+    let whole = question("web.default.svc.cluster.local.", RecordType::A).to_vec().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(running.addr).await.unwrap();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap()
+    };
+    let mut buffer = [0; 4096];
+    for round in 0..3000 {
+        let last = Name::from_ascii(format!("last-{round}.cluster.local.")).unwrap();
+        let mut bytes = whole.clone();
+        for _ in 0..=random() % 4 {
+            match random() % 3 {
+                0 => bytes.truncate(random() % (bytes.len() + 1)),
+                1 => bytes.extend((0..random() % 40).map(|_| u8::try_from(random() % 256).unwrap())),
+                _ if bytes.is_empty() => {}
+                _ => {
+                    let at = random() % bytes.len();
+                    bytes[at] = u8::try_from(random() % 256).unwrap();
+                }
+            }
+        }
+        socket.send(&bytes).await.unwrap();
+        // What comes back of it comes before the answer to a question that is always answered.
+        let mut end = Message::query();
+        end.add_query(Query::query(last.clone(), RecordType::A));
+        socket.send(&end.to_vec().unwrap()).await.unwrap();
+        loop {
+            let length = socket.recv(&mut buffer).await.unwrap();
+            let answer = Message::from_vec(&buffer[..length]).expect("an answer can be read");
+            if answer.queries.first().is_some_and(|query| *query.name() == last) {
+                break;
+            }
+            let is_refusal = !matches!(answer.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
+            assert!(!is_refusal || length <= bytes.len(), "{answer} to {bytes:?}");
+        }
+    }
+    let mut told = Message::response(7, OpCode::Query);
+    told.add_query(Query::query(Name::from_ascii("web.default.svc.cluster.local.").unwrap(), RecordType::A));
+    socket.send(&told.to_vec().unwrap()).await.unwrap();
+    socket.send(&whole).await.unwrap();
+    socket.recv(&mut buffer).await.unwrap();
+    assert_eq!(buffer[..2], whole[..2], "an answer is not answered");
+}
+
+#[tokio::test]
+async fn nobody_is_given_the_whole_zone() {
+    let running = running(vec![]).await;
+    for kind in [RecordType::AXFR, RecordType::IXFR] {
+        let question = question("cluster.local.", kind);
+        for answer in [by_udp(running.addr, &question).await, by_tcp(running.addr, &question).await] {
+            assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::Refused, 0));
+        }
+    }
 }
 
 #[tokio::test]

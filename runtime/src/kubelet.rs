@@ -17,7 +17,6 @@
 //! Sessions begin with an HTTP upgrade, and go on in a protocol of `streams`.
 
 mod config;
-mod exposition;
 mod forward;
 mod logs;
 mod metrics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, Nodes, body_of};
+use coracle_api::meet::{Figures, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 use coracle_api::names::NodeName;
 use coracle_api::wellknown::USER_SCHEDULER;
 use coracle_apiserver::{Apiserver, Identity, Mounts};
@@ -21,6 +21,12 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Nobody;
+
+impl Figures for Nobody {
+    fn figures(&self) -> String {
+        String::new()
+    }
+}
 
 impl Nodes for Nobody {
     fn kubelet(&self, _: &NodeName) -> Option<Arc<dyn HttpService>> {
@@ -47,7 +53,7 @@ impl Cluster {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = coracle_apiserver::Config::alone(dir.path());
-        let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody) };
+        let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody), figures: Arc::new(Nobody) };
         let server = Apiserver::build(config, mounts).await.unwrap();
         let token = CancellationToken::new();
         let mut tasks = JoinSet::new();

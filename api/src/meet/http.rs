@@ -66,6 +66,12 @@ pub trait Nodes: Send + Sync + 'static {
     fn kubelet(&self, node: &NodeName) -> Option<Arc<dyn HttpService>>;
 }
 
+/// What a part has counted, for the `/metrics` of the API server.
+pub trait Figures: Send + Sync + 'static {
+    /// The series, in the text format that Prometheus reads.
+    fn figures(&self) -> String;
+}
+
 /// A whole body out of bytes at hand.
 pub fn body_of(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()

@@ -64,6 +64,7 @@ async fn the_process_and_the_version_are_told() {
     let server = Server::new().await;
     assert_eq!(value(&server, "kubernetes_build_info", &["major=\"1\"", "git_version=\"v1."]).await, Some(1.0));
     assert!(value(&server, "process_resident_memory_bytes", &[]).await > Some(1e6));
+    assert_eq!(value(&server, "others_total", &[]).await, Some(1.0), "what other parts count is told with it");
     assert!(value(&server, "process_open_fds", &[]).await > Some(0.0));
     assert!(value(&server, "process_start_time_seconds", &[]).await > Some(1.7e9));
 }

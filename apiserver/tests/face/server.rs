@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, Nodes, body_of};
+use coracle_api::meet::{Figures, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 use coracle_api::names::NodeName;
 use coracle_apiserver::{Apiserver, Config, Identity, Mounts};
 use http::{Method, Request};
@@ -36,6 +36,14 @@ impl HttpService for Echo {
     }
 }
 
+struct Others;
+
+impl Figures for Others {
+    fn figures(&self) -> String {
+        "others_total 1\n".to_owned()
+    }
+}
+
 struct OneNode;
 
 impl Nodes for OneNode {
@@ -45,7 +53,7 @@ impl Nodes for OneNode {
 }
 
 pub(crate) fn mounts() -> Mounts {
-    Mounts { nodes: Arc::new(OneNode), images: Arc::new(Echo("images")) }
+    Mounts { nodes: Arc::new(OneNode), images: Arc::new(Echo("images")), figures: Arc::new(Others) }
 }
 
 /// A server, its directory, and a client that may do everything.

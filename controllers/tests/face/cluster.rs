@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_api::meet::{HttpRequest, HttpResponse, HttpService, Nodes, body_of};
+use coracle_api::meet::{Figures, HttpRequest, HttpResponse, HttpService, Nodes, body_of};
 use coracle_api::names::NodeName;
 use coracle_api::wellknown::USER_CONTROLLER_MANAGER;
 use coracle_apiserver::{Apiserver, Config, Identity, Mounts, StoreKind};
@@ -35,6 +35,12 @@ pub(crate) struct Cluster {
 
 struct Nobody;
 
+impl Figures for Nobody {
+    fn figures(&self) -> String {
+        String::new()
+    }
+}
+
 impl Nodes for Nobody {
     fn kubelet(&self, _: &NodeName) -> Option<Arc<dyn HttpService>> {
         None
@@ -52,7 +58,7 @@ impl Cluster {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { secure_port: 0, store: StoreKind::Memory, ..Config::new(dir.path()) };
-        let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody) };
+        let mounts = Mounts { nodes: Arc::new(Nobody), images: Arc::new(Nobody), figures: Arc::new(Nobody) };
         let server = Apiserver::build(config, mounts).await.unwrap();
         let token = CancellationToken::new();
         let mut tasks = JoinSet::new();

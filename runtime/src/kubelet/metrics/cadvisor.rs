@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::super::exposition::Exposition;
 use super::{containers, seconds};
 use crate::stats::directory::DiskUsage;
 use crate::stats::summary::Disk;
 use crate::stats::{ContainerFigures, Figures, PodFigures};
+use coracle_api::exposition::Exposition;
 
 /// A series that is told of each container: its name, kind and help, and what it tells.
 type Each = (&'static str, &'static str, &'static str, fn(&ContainerFigures, DiskUsage) -> String);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::exposition::Exposition;
 use super::{containers, seconds};
 use crate::pods::Record;
 use crate::stats::meters::{Counts, Total};
 use crate::stats::{ContainerFigures, Figures};
+use coracle_api::exposition::Exposition;
 
 /// `/metrics`: what the agent does, under the kubelet's names.
 pub(in crate::kubelet) fn own(figures: &Figures, records: &[((String, String), Record)], counts: &Counts) -> String {

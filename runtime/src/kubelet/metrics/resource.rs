@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::super::exposition::Exposition;
 use super::{containers, seconds};
 use crate::stats::{ContainerFigures, Figures, PodFigures};
+use coracle_api::exposition::Exposition;
 
 /// The series.
 pub(in crate::kubelet) fn resource(figures: &Figures) -> String {

@@ -1,7 +1,7 @@
 //! What the volumes behind claims hold, under the kubelet's names.
 
-use super::super::exposition::Exposition;
 use crate::stats::summary::{ClaimDisk, FileSystem};
+use coracle_api::exposition::Exposition;
 
 /// What is told of each claim: a name, what it is, and the value.
 type Gauge = (&'static str, &'static str, fn(&ClaimDisk, FileSystem) -> u64);

@@ -1,0 +1,113 @@
+//! Questions by datagram: what the zone knows is answered where the datagram is taken, with no task and no queue
+//! between; only a question that leads outside is waited for aside.
+//!
+//! Invariant: nobody is sent more than they asked for with a refusal, and what is itself an answer is never answered,
+//! so that nobody can have two servers speak to each other or to a third.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata, ResponseCode};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+use super::{Handler, Led, Reply};
+use crate::counts::Way;
+
+/// How many datagrams are taken in a row before others have their turn.
+const TAKEN_TOGETHER_MAX: usize = 64;
+
+/// The longest question: one name, and what EDNS may carry.
+const QUESTION_BYTES_MAX: usize = 4096;
+
+/// Answers what comes to the socket, until it is dropped.
+pub(crate) async fn answer_all(socket: UdpSocket, handler: Arc<Handler>) {
+    let socket = Arc::new(socket);
+    let mut outside = JoinSet::new();
+    let mut buffer = vec![0; QUESTION_BYTES_MAX];
+    loop {
+        if let Err(error) = socket.readable().await {
+            tracing::error!(%error, "the DNS server no longer hears datagrams");
+            return;
+        }
+        for _ in 0..TAKEN_TOGETHER_MAX {
+            match socket.try_recv_from(&mut buffer) {
+                Ok((length, client)) => {
+                    let question = buffer.get(..length).unwrap_or_default();
+                    if is_somebody(client) {
+                        take(question, client, &socket, &handler, &mut outside);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // A client that has gone is told of here (ECONNREFUSED).
+                Err(error) => tracing::debug!(%error, "a datagram was not received"),
+            }
+        }
+        while outside.try_join_next().is_some() {}
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whether an answer could reach anybody.
+fn is_somebody(client: SocketAddr) -> bool {
+    let is_one = match client.ip() {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+    };
+    is_one && client.port() != 0
+}
+
+fn take(bytes: &[u8], client: SocketAddr, socket: &Arc<UdpSocket>, handler: &Arc<Handler>, outside: &mut JoinSet<()>) {
+    let Ok(request) = Request::from_bytes(bytes.to_vec(), client, Protocol::Udp) else {
+        if let Some(refusal) = unreadable(bytes) {
+            handler.counts.answered(Way::Datagram, None, ResponseCode::FormErr, Duration::ZERO);
+            send(socket, &refusal, client);
+        }
+        return;
+    };
+    if request.metadata.message_type == MessageType::Response {
+        return;
+    }
+    let began = Instant::now();
+    match handler.lead(&request) {
+        Led::Here(reply) => say(handler, socket, &request, &reply, began),
+        Led::Outside(aliases, name, kind) => {
+            let (socket, handler) = (Arc::clone(socket), Arc::clone(handler));
+            outside.spawn(async move {
+                let reply = handler.follow(aliases, &name, kind).await;
+                say(&handler, &socket, &request, &reply, began);
+            });
+        }
+    }
+}
+
+fn say(handler: &Handler, socket: &UdpSocket, request: &Request, reply: &Reply, began: Instant) {
+    handler.count(Way::Datagram, request, reply, began);
+    match handler.datagram(request, reply) {
+        Ok(answer) => send(socket, &answer, request.src()),
+        Err(error) => tracing::warn!(%error, client = %request.src(), "an answer cannot be written"),
+    }
+}
+
+/// Sends, or drops what cannot be sent at once, as datagrams may be: who does not hear an answer asks again.
+fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
+    if let Err(error) = socket.try_send_to(answer, client) {
+        tracing::debug!(%error, %client, "an answer was not sent");
+    }
+}
+
+/// What is said to a question that cannot be read: its number, and that. Nothing if it has none, or is an answer.
+fn unreadable(bytes: &[u8]) -> Option<Vec<u8>> {
+    let header = Header::read(&mut BinDecoder::new(bytes)).ok()?;
+    if header.message_type == MessageType::Response {
+        return None;
+    }
+    let mut metadata = Metadata::response_from_request(&header.metadata);
+    metadata.response_code = ResponseCode::FormErr;
+    Header { metadata, counts: HeaderCounts::default() }.to_bytes().ok()
+}
