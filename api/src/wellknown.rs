@@ -90,6 +90,8 @@ pub const USER_PROXY: &str = "system:kube-proxy";
 pub const USER_DNS: &str = "system:serviceaccount:kube-system:coredns";
 /// The user of the controller of Ingresses.
 pub const USER_INGRESS: &str = "system:serviceaccount:kube-system:coracle-ingress";
+/// The user of who scales workloads to zero and wakes them.
+pub const USER_SCALE_TO_ZERO: &str = "system:serviceaccount:kube-system:coracle-scale-to-zero";
 /// Prefix of a node agent's user: `system:node:<node name>`.
 pub const USER_NODE_PREFIX: &str = "system:node:";
 

@@ -64,6 +64,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     let network = build_network(&settings, &ranges, client(wellknown::USER_PROXY)).await?;
     let ingress = build_ingress(&settings, client(wellknown::USER_INGRESS), network.as_ref())?;
+    let sleep = network
+        .as_ref()
+        .map(|network| coracle_network::ScaleToZero::build(client(wellknown::USER_SCALE_TO_ZERO), network));
     let node = match &network {
         Some(network) if settings.runs(Part::Node) => {
             let resolver = bootstrap::resolver(dns.as_ref());
@@ -90,13 +93,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(node) = node {
         stages.spawn(stop::PODS, "node", |stop| node.run(stop));
     }
-    if let Some(network) = network {
-        stages.spawn(stop::NETWORK, "network", |stop| network.run(stop));
-    }
     let sites = ingress.as_ref().map(coracle_network::Ingress::likely).unwrap_or_default();
-    if let Some(ingress) = ingress {
-        stages.spawn(stop::NETWORK, "ingress", |stop| ingress.run(stop));
-    }
+    spawn_network(&mut stages, network, sleep, ingress);
     if let Some(dns) = dns {
         stages.spawn(stop::NETWORK, "dns", |stop| dns.run(stop));
     }
@@ -129,6 +127,23 @@ fn say_where(settings: &Settings, ranges: &InForce, dns_address: Option<SocketAd
     }
     if settings.runs(Part::Network) {
         output::line(&ranges.line());
+    }
+}
+
+fn spawn_network(
+    stages: &mut Stages,
+    network: Option<coracle_network::Network>,
+    sleep: Option<coracle_network::ScaleToZero>,
+    ingress: Option<coracle_network::Ingress>,
+) {
+    if let Some(network) = network {
+        stages.spawn(stop::NETWORK, "network", |stop| network.run(stop));
+    }
+    if let Some(sleep) = sleep {
+        stages.spawn(stop::WORK_MAKERS, "scale-to-zero", |stop| sleep.run(stop));
+    }
+    if let Some(ingress) = ingress {
+        stages.spawn(stop::NETWORK, "ingress", |stop| ingress.run(stop));
     }
 }
 

@@ -15,6 +15,7 @@ use kube::runtime::watcher::Event;
 use crate::asked::{Asked, name_of};
 use crate::offered::{Offered, service_of};
 use crate::routes::{Front, Route, routes};
+use crate::wake::Sleepy;
 
 /// What fronts lead to from now on; nothing for those that are gone.
 pub(crate) type Changes = Vec<(Front, Option<Arc<Route>>)>;
@@ -25,6 +26,8 @@ pub(crate) struct Book {
     services: Listed<NamespacedName, Option<Asked>>,
     /// The whole of those whose status is ours to write.
     balanced: BTreeMap<NamespacedName, Arc<Service>>,
+    /// Those that may sleep.
+    sleepy: BTreeMap<NamespacedName, Arc<Sleepy>>,
     /// By the slice's own name: whose it is.
     owners: Listed<NamespacedName, NamespacedName>,
     slices: HashMap<NamespacedName, BTreeMap<NamespacedName, Offered>>,
@@ -40,6 +43,7 @@ impl Book {
             node: node.to_owned(),
             services: Listed::default(),
             balanced: BTreeMap::new(),
+            sleepy: BTreeMap::new(),
             owners: Listed::default(),
             slices: HashMap::new(),
             held: HashMap::new(),
@@ -66,6 +70,10 @@ impl Book {
                 let name = name_of(&service);
                 self.stale.insert(name.clone());
                 self.services.put(name.clone(), Asked::of(&service));
+                match Sleepy::of(&service) {
+                    Some(sleepy) => self.sleepy.insert(name.clone(), Arc::new(sleepy)),
+                    None => self.sleepy.remove(&name),
+                };
                 if has_status(&service) {
                     self.balanced.insert(name, Arc::new(service));
                 } else {
@@ -76,11 +84,13 @@ impl Book {
                 let name = name_of(&service);
                 self.services.remove(&name);
                 self.balanced.remove(&name);
+                self.sleepy.remove(&name);
                 self.stale.insert(name);
             }
             Event::InitDone => {
                 for (name, _) in self.services.end() {
                     self.balanced.remove(&name);
+                    self.sleepy.remove(&name);
                     self.stale.insert(name);
                 }
             }
@@ -178,6 +188,18 @@ impl Book {
     /// The Services whose status tells of a load balancer, or should.
     pub(crate) fn balanced(&self) -> impl Iterator<Item = (&Arc<Service>, Option<&Asked>)> {
         self.balanced.iter().map(|(name, service)| (service, self.services.get(name).and_then(Option::as_ref)))
+    }
+
+    /// The Services that may sleep.
+    pub(crate) fn sleepy(&self) -> impl Iterator<Item = &Arc<Sleepy>> {
+        self.sleepy.values()
+    }
+
+    /// Where their ports are found inside the cluster.
+    pub(crate) fn sleepy_ports(&self) -> impl Iterator<Item = (Front, &Arc<Route>)> {
+        let valid = self.sleepy.values().filter(|sleepy| sleepy.wish.is_ok());
+        let held = valid.filter_map(|sleepy| self.held.get(&sleepy.service)).flatten();
+        held.filter(|(front, _)| matches!(front, Front::ClusterIp(..))).map(|(front, route)| (*front, route))
     }
 }
 

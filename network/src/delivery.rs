@@ -1,8 +1,9 @@
 //! Brings a connection that came for a Service to one of its endpoints.
 //!
 //! A handler in this process is given the connection itself, with no second hop; only what a guest or another machine
-//! listens for is carried, byte by byte. It refuses to let a client wait for nobody: without endpoints it resets.
+//! listens for is carried, byte by byte. It refuses to let a client wait for nobody: without endpoints it resets, unless the Service may sleep.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,14 +12,15 @@ use std::time::Duration;
 
 use coracle_api::meet::{Address, Connection, ConnectionHandler, Protocol};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::carry::{carry, reset};
 use crate::health;
 use crate::routes::Front;
-use crate::table::{Destination, Table};
+use crate::table::{Destination, Table, Turned};
+use crate::wake::{Met, Sleeper, Using};
 
 /// How many connections are carried at the same time: each takes two files, and processes often have few thousand.
 /// Connections handed to a handler do not count.
@@ -37,6 +39,34 @@ pub(crate) struct Delivery {
     permits: Arc<Semaphore>,
     carried: TaskTracker,
     shutdown: CancellationToken,
+}
+
+/// Somebody who has connected.
+struct Caller {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// As policies see it.
+    from: IpAddr,
+}
+
+/// What has become of a connection that was brought to some endpoints.
+enum Brought {
+    /// A handler has it, or it is lost.
+    Gone,
+    /// An endpoint is connected to.
+    Connected(Box<Carried>),
+    /// Nobody took it.
+    Untaken(Caller),
+}
+
+/// Two connections that become one.
+struct Carried {
+    client: TcpStream,
+    server: TcpStream,
+    peer: SocketAddr,
+    local: Address,
+    _disguise: Option<Disguise>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// While it lives, a guest that asks who connected is told the client's address and not ours.
@@ -59,7 +89,7 @@ impl Delivery {
     }
 
     /// Takes a connection that came for a front. Returns at once.
-    pub(crate) fn take(self: &Arc<Self>, front: Front, mut client: TcpStream, peer: SocketAddr) {
+    pub(crate) fn take(self: &Arc<Self>, front: Front, client: TcpStream, peer: SocketAddr) {
         let Some(turned) = self.table.turned(front) else { return reset(&client) };
         if let Front::HealthCheck(_) = front {
             return self.aside(health::answer(client, turned.route));
@@ -68,32 +98,77 @@ impl Delivery {
             tracing::debug!(service = %turned.route.service, %peer, "not in loadBalancerSourceRanges: reset");
             return reset(&client);
         }
-        let destination = |to: Address| Some((to, self.table.destination(Protocol::Tcp, to)?));
         let from = self.client(&client, peer);
-        let is_let = |(to, _): &(Address, Destination)| self.table.policies().allow(from, Protocol::Tcp, *to);
-        let mut tried =
-            turned.endpoints(peer.ip()).filter_map(destination).take_while(is_let).take(ENDPOINTS_TRIED_MAX);
+        self.deliver(front, &turned, Caller { stream: client, peer, from });
+    }
+
+    /// The same for a connection of one of our pods, which came by a door that no one else knows.
+    pub(crate) fn take_of_pod(self: &Arc<Self>, front: Front, client: TcpStream, peer: SocketAddr) {
+        let Some(turned) = self.table.turned(front) else { return reset(&client) };
+        let from = self.table.shown(Protocol::Tcp, peer).ip();
+        self.deliver(front, &turned, Caller { stream: client, peer, from });
+    }
+
+    fn deliver(self: &Arc<Self>, front: Front, turned: &Turned, mut caller: Caller) {
+        if let Some(sleeper) = self.table.sleepers().of(&turned.route) {
+            return self.aside(Arc::clone(self).hold(front, caller, sleeper));
+        }
+        let mut tried = self.destinations(turned, &caller);
         loop {
             match tried.next() {
-                None => return reset(&client),
-                Some((local, Destination::Handler(handler))) => match self.hand_over(client, peer, local, &*handler) {
-                    Some(back) => client = back,
+                None => return reset(&caller.stream),
+                Some((local, Destination::Handler(handler))) => match self.hand_over(caller, local, &*handler, None) {
+                    Some(back) => caller = back,
                     None => return,
                 },
                 Some(first) => {
-                    let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-                        tracing::warn!(service = %turned.route.service, "too many carried connections: one was reset");
-                        return reset(&client);
-                    };
                     let destinations = std::iter::once(first).chain(tried).collect();
                     let this = Arc::clone(self);
                     return self.aside(async move {
-                        let _permit = permit;
-                        this.carry(client, peer, destinations).await;
+                        match this.bring(caller, destinations, None).await {
+                            Brought::Gone => {}
+                            Brought::Connected(carried) => carried.run().await,
+                            Brought::Untaken(caller) => reset(&caller.stream),
+                        }
                     });
                 }
             }
         }
+    }
+
+    /// Where a connection may be brought, best first. What policies forbid ends it: others would be forbidden as well.
+    fn destinations(&self, turned: &Turned, caller: &Caller) -> impl Iterator<Item = (Address, Destination)> + use<'_> {
+        let from = caller.from;
+        let is_let = move |(to, _): &(Address, Destination)| self.table.policies().allow(from, Protocol::Tcp, *to);
+        let endpoints = turned.endpoints(caller.peer.ip()).collect::<Vec<_>>().into_iter();
+        let known = endpoints.filter_map(|to| Some((to, self.table.destination(Protocol::Tcp, to)?)));
+        known.take_while(is_let).take(ENDPOINTS_TRIED_MAX)
+    }
+
+    /// Delivers a connection to a Service that may sleep: it waits where nobody takes it, and is counted until its end.
+    async fn hold(self: Arc<Self>, front: Front, mut caller: Caller, sleeper: Arc<Sleeper>) {
+        let using = Arc::new(sleeper.using());
+        let mut wait = using.wait(self.table.changes());
+        let carried = loop {
+            let Some(turned) = self.table.turned(front) else { return reset(&caller.stream) };
+            let destinations: Vec<_> = self.destinations(&turned, &caller).collect();
+            let is_known = |to: &Address| self.table.destination(Protocol::Tcp, *to).is_some();
+            let met = match (destinations.is_empty(), turned.route.endpoints.iter().any(is_known)) {
+                (true, true) => return reset(&caller.stream),
+                (true, false) => Met::Nobody,
+                (false, _) => Met::Unwilling,
+            };
+            match self.bring(caller, destinations, Some(&using)).await {
+                Brought::Gone => return,
+                Brought::Connected(carried) => break carried,
+                Brought::Untaken(back) => caller = back,
+            }
+            if !wait.again(met).await {
+                return reset(&caller.stream);
+            }
+        };
+        drop(wait);
+        carried.run().await;
     }
 
     /// The client as policies see it: by its own address, whatever the Service.
@@ -120,45 +195,66 @@ impl Delivery {
     /// Hands a connection to a handler; gives it back if the handler does not take it.
     fn hand_over(
         &self,
-        client: TcpStream,
-        peer: SocketAddr,
+        caller: Caller,
         local: Address,
         handler: &dyn ConnectionHandler,
-    ) -> Option<TcpStream> {
-        let handed = client.into_std().and_then(|stream| {
-            let connection = Connection { stream, peer: self.table.shown(Protocol::Tcp, peer), local };
+        using: Option<&Arc<Using>>,
+    ) -> Option<Caller> {
+        let Caller { stream, peer, from } = caller;
+        let handed = stream.into_std().and_then(|stream| {
+            let held = using.map(|using| Box::new(Arc::clone(using)) as Box<dyn Any + Send>);
+            let connection = Connection { stream, peer: self.table.shown(Protocol::Tcp, peer), local, held };
             handler.take(connection).err().map(|back| TcpStream::from_std(back.stream)).transpose()
         });
-        handed.unwrap_or_else(|error| {
+        let back = handed.unwrap_or_else(|error| {
             tracing::debug!(%error, %peer, "a connection could not be handed over");
             None
-        })
+        });
+        back.map(|stream| Caller { stream, peer, from })
     }
 
-    async fn carry(&self, mut client: TcpStream, peer: SocketAddr, destinations: Vec<(Address, Destination)>) {
+    /// Brings a connection to the first of these that takes it.
+    async fn bring(
+        &self,
+        mut caller: Caller,
+        destinations: Vec<(Address, Destination)>,
+        using: Option<&Arc<Using>>,
+    ) -> Brought {
+        let mut permit = None;
         for (local, destination) in destinations {
+            let peer = caller.peer;
+            if permit.is_none() && !matches!(destination, Destination::Handler(_)) {
+                permit = Arc::clone(&self.permits).try_acquire_owned().ok();
+                if permit.is_none() {
+                    tracing::warn!(%peer, %local, "too many carried connections: one was not carried");
+                    return Brought::Untaken(caller);
+                }
+            }
             let connected = match destination {
-                Destination::Handler(handler) => match self.hand_over(client, peer, local, &*handler) {
+                Destination::Handler(handler) => match self.hand_over(caller, local, &*handler, using) {
                     Some(back) => {
-                        client = back;
+                        caller = back;
                         continue;
                     }
-                    None => return,
+                    None => return Brought::Gone,
                 },
                 Destination::Pod(real) => self.connect_to_pod(real, peer).await,
                 Destination::Outside(real) => connect(None, real).await.map(|stream| (stream, None)),
             };
-            match connected {
-                Ok((mut server, _disguise)) => {
-                    if let Err(error) = carry(&mut client, &mut server).await {
-                        tracing::debug!(%error, %peer, %local, "a carried connection broke off");
-                    }
-                    return;
+            match (connected, permit.take()) {
+                (Ok((server, disguise)), Some(permit)) => {
+                    let client = caller.stream;
+                    let carried = Carried { client, server, peer, local, _disguise: disguise, _permit: permit };
+                    return Brought::Connected(Box::new(carried));
                 }
-                Err(error) => tracing::debug!(%error, %peer, %local, "an endpoint did not answer"),
+                (Ok(_), None) => return Brought::Untaken(caller),
+                (Err(error), held) => {
+                    permit = held;
+                    tracing::debug!(%error, %peer, %local, "an endpoint did not answer");
+                }
             }
         }
-        reset(&client);
+        Brought::Untaken(caller)
     }
 
     /// Connects to a guest, which is to see `peer` as the one who connected.
@@ -172,6 +268,16 @@ impl Delivery {
         self.table.show(Protocol::Tcp, ours, self.table.shown(Protocol::Tcp, peer));
         let disguise = Disguise { table: Arc::clone(&self.table), ours };
         Ok((connect(Some(socket), real).await?, Some(disguise)))
+    }
+}
+
+impl Carried {
+    /// Carries both ways until both have ended.
+    async fn run(mut self) {
+        if let Err(error) = carry(&mut self.client, &mut self.server).await {
+            let Self { peer, local, .. } = &self;
+            tracing::debug!(%error, %peer, %local, "a carried connection broke off");
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! and the listeners by which the world outside reaches Services. It refuses to decide who is ready: that is in
 //! the EndpointSlices.
 //!
-//! Reading order: ranges and addresses, how they are bound, the table, policies, pods, then Services, at last Ingresses.
+//! Reading order: ranges and addresses, how they are bound, the table, policies, pods, then Services and how they sleep, at last Ingresses.
 
 mod addresses;
 mod cidr;
@@ -35,6 +35,8 @@ mod listeners;
 mod relay;
 mod services;
 
+mod wake;
+
 mod ingress;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,6 +52,7 @@ pub use bind::Mode;
 pub use cidr::{Cidr, InvalidCidr};
 pub use ingress::{Ingress, IngressConfig, IngressError};
 pub use local::{LocalError, LocalRanges};
+pub use wake::ScaleToZero;
 
 use addresses::PodAddresses;
 use balancers::Balancers;
@@ -59,6 +62,7 @@ use listeners::{Listeners, NodeAddress};
 use pods::Pods;
 use services::{Say, Watch};
 use table::{Ranges, Table};
+use wake::Doors;
 
 /// What the network of a node needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,11 +174,12 @@ impl Network {
         let delivery = Delivery::new(Arc::clone(&table), shutdown.clone());
         let node = NodeAddress { name: config.node_name.clone(), ip: config.node_address };
         let listeners = Listeners::new(Arc::clone(&table), Arc::clone(&delivery), node, config.mode);
+        let doors = Doors::new(Arc::clone(&table), Arc::clone(&delivery));
         let events = Events::new(client.clone(), &config.node_name);
         let say = Say { events, balancers: Balancers::new(client.clone(), config.node_address) };
         let watch = Watch::new(&client, &config.node_name);
         let policies = policy::Watch::new(&client).run(Arc::clone(&table));
-        let work = async { tokio::join!(watch.run(table, listeners, say), policies) };
+        let work = async { tokio::join!(watch.run(table, listeners, doors, say), policies) };
         shutdown.run_until_cancelled(work).await;
         shutdown.cancelled().await;
         delivery.ended().await;

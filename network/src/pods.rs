@@ -128,7 +128,7 @@ impl Attachment for Pod {
                 if !table.policies().allow(peer.ip(), Protocol::Tcp, local) {
                     return reset(&stream);
                 }
-                let taken = stream.into_std().map(|stream| taker.take(Connection { stream, peer, local }));
+                let taken = stream.into_std().map(|stream| taker.take(Connection { stream, peer, local, held: None }));
                 match taken {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => tracing::debug!(%peer, %local, "a connection was not taken"),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use coracle_api::meet::{Address, Protocol};
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::routes::{Front, Route};
 use crate::table::{Destination, Table, Turned};
+use crate::wake::{Met, Sleeper, Using};
 
 /// How many clients one port of a Service has at the same time: each takes a file.
 const FLOWS_MAX: usize = 1024;
@@ -30,7 +31,10 @@ const WAITING_DATAGRAMS_MAX: usize = 64;
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// A socket whose datagrams are relayed.
-pub(crate) struct Relay(JoinSet<()>);
+pub(crate) struct Relay {
+    at: SocketAddr,
+    task: JoinSet<()>,
+}
 
 impl Relay {
     /// Relays what comes to `at` for the front.
@@ -38,29 +42,45 @@ impl Relay {
         let socket = std::net::UdpSocket::bind(at)?;
         socket.set_nonblocking(true)?;
         let socket = UdpSocket::from_std(socket)?;
+        let at = socket.local_addr()?;
         let mut task = JoinSet::new();
         task.spawn(relay(socket, front, table));
-        Ok(Self(task))
+        Ok(Self { at, task })
+    }
+
+    /// Where it listens.
+    pub(crate) fn at(&self) -> SocketAddr {
+        self.at
     }
 
     /// Closes the socket; when this returns, its port is free.
     pub(crate) async fn close(mut self) {
-        self.0.shutdown().await;
+        self.task.shutdown().await;
     }
 }
 
 /// The way of one client's datagrams.
 struct Flow {
     sender: mpsc::Sender<Vec<u8>>,
-    endpoint: Address,
+    /// Nothing while it waits for one.
+    endpoint: Arc<OnceLock<Address>>,
     /// The route by which the endpoint was last found usable.
     route: Arc<Route>,
+}
+
+/// What carries them.
+struct Way {
+    table: Arc<Table>,
+    front: Front,
+    listener: Weak<UdpSocket>,
+    client: SocketAddr,
 }
 
 impl Flow {
     /// Whether the endpoint may still be used.
     fn holds(&mut self, route: &Arc<Route>) -> bool {
-        let holds = Arc::ptr_eq(&self.route, route) || route.endpoints.binary_search(&self.endpoint).is_ok();
+        let holds = Arc::ptr_eq(&self.route, route)
+            || self.endpoint.get().is_none_or(|endpoint| route.endpoints.binary_search(endpoint).is_ok());
         self.route = Arc::clone(route);
         holds
     }
@@ -104,11 +124,18 @@ async fn relay(socket: UdpSocket, front: Front, table: Arc<Table>) {
             tracing::warn!(%client, "too many datagram flows: a datagram was dropped");
             continue;
         }
-        let Some((endpoint, real)) = endpoint(&table, &turned, client) else { continue };
+        let found = endpoint(&table, &turned, client);
+        let sleeper = table.sleepers().of(&turned.route);
+        if found.is_none() && sleeper.is_none() {
+            continue;
+        }
         let (sender, receiver) = mpsc::channel(WAITING_DATAGRAMS_MAX);
         if sender.try_send(datagram).is_ok() {
-            flows.insert(client, Flow { sender, endpoint, route: turned.route });
-            tasks.spawn(flow(Arc::downgrade(&socket), client, real, receiver));
+            let endpoint = found.map_or_else(OnceLock::new, |(endpoint, _)| OnceLock::from(endpoint));
+            let endpoint = Arc::new(endpoint);
+            flows.insert(client, Flow { sender, endpoint: Arc::clone(&endpoint), route: turned.route });
+            let way = Way { table: Arc::clone(&table), front, listener: Arc::downgrade(&socket), client };
+            tasks.spawn(way.carry(found, sleeper, endpoint, receiver));
         }
     }
 }
@@ -122,15 +149,44 @@ fn endpoint(table: &Table, turned: &Turned, client: SocketAddr) -> Option<(Addre
     found.filter(|(to, _)| table.policies().allow(table.shown(Protocol::Udp, client).ip(), Protocol::Udp, *to))
 }
 
-/// Carries the datagrams of one client until it has been silent for long enough; returns whose it was.
-async fn flow(
-    listener: Weak<UdpSocket>,
-    client: SocketAddr,
-    endpoint: SocketAddr,
-    mut from_client: mpsc::Receiver<Vec<u8>>,
-) -> SocketAddr {
-    let carried = async {
-        let socket = connected(endpoint).await?;
+impl Way {
+    /// Carries the datagrams of one client until it has been silent for long enough; returns whose it was.
+    async fn carry(
+        self,
+        found: Option<(Address, SocketAddr)>,
+        sleeper: Option<Arc<Sleeper>>,
+        endpoint: Arc<OnceLock<Address>>,
+        from_client: mpsc::Receiver<Vec<u8>>,
+    ) -> SocketAddr {
+        let using = sleeper.map(|sleeper| sleeper.using());
+        let found = match (found, &using) {
+            (None, Some(using)) => self.wait(using).await,
+            (found, _) => found,
+        };
+        let Some((to, real)) = found else { return self.client };
+        let to = *endpoint.get_or_init(|| to);
+        if let Err(error) = self.exchange(real, from_client).await {
+            tracing::debug!(%error, client = %self.client, endpoint = %to, "a datagram flow ended");
+        }
+        self.client
+    }
+
+    /// Waits for an endpoint of a Service that wakes.
+    async fn wait(&self, using: &Using) -> Option<(Address, SocketAddr)> {
+        let mut wait = using.wait(self.table.changes());
+        loop {
+            let turned = self.table.turned(self.front)?;
+            if let Some(found) = endpoint(&self.table, &turned, self.client) {
+                return Some(found);
+            }
+            if !wait.again(Met::Nobody).await {
+                return None;
+            }
+        }
+    }
+
+    async fn exchange(&self, real: SocketAddr, mut from_client: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+        let socket = connected(real).await?;
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
             tokio::select! {
@@ -139,17 +195,13 @@ async fn flow(
                     None => return Ok(()),
                 },
                 length = socket.recv(&mut buffer) => {
-                    let Some(listener) = listener.upgrade() else { return io::Result::Ok(()) };
-                    listener.send_to(buffer.get(..length?).unwrap_or_default(), client).await?;
+                    let Some(listener) = self.listener.upgrade() else { return Ok(()) };
+                    listener.send_to(buffer.get(..length?).unwrap_or_default(), self.client).await?;
                 }
                 () = tokio::time::sleep(FLOW_IDLE_MAX) => return Ok(()),
             }
         }
-    };
-    if let Err(error) = carried.await {
-        tracing::debug!(%error, %client, %endpoint, "a datagram flow ended");
     }
-    client
 }
 
 async fn connected(endpoint: SocketAddr) -> io::Result<UdpSocket> {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::wellknown::PREFIX;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -22,6 +23,7 @@ use crate::events::Events;
 use crate::listeners::Listeners;
 use crate::routes::Front;
 use crate::table::Table;
+use crate::wake::Doors;
 
 /// How many times as long as a pass the rest after it is: at most a tenth of a processor goes into routes.
 const REST_PER_PASS: u32 = 9;
@@ -56,7 +58,7 @@ impl Watch {
     }
 
     /// Routes and listens for ever.
-    pub(crate) async fn run(mut self, table: Arc<Table>, mut listeners: Listeners, mut say: Say) {
+    pub(crate) async fn run(mut self, table: Arc<Table>, mut listeners: Listeners, mut doors: Doors, mut say: Say) {
         let mut rested = Instant::now();
         let mut retry = rested;
         loop {
@@ -76,7 +78,9 @@ impl Watch {
                     let began = Instant::now();
                     let changes = self.book.changes();
                     let fronts: Vec<Front> = changes.iter().map(|(front, _)| *front).collect();
+                    table.sleepers().set(self.book.sleepy());
                     table.route(changes);
+                    doors.follow(self.book.sleepy_ports());
                     let refusals = listeners.follow(&fronts).await;
                     say.balancers.tell(self.book.balanced(), &listeners);
                     rested = Instant::now() + began.elapsed() * REST_PER_PASS;
@@ -94,6 +98,11 @@ impl Watch {
     }
 }
 
+/// Whether an annotation is one that we give a meaning to.
+fn is_ours(annotation: &str) -> bool {
+    annotation.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// What happens to the objects of a kind, without what routes never depend on.
 fn watched<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
 where
@@ -101,7 +110,7 @@ where
 {
     let slim = watch(api, watcher::Config::default()).default_backoff().modify(|object| {
         object.managed_fields_mut().clear();
-        object.annotations_mut().clear();
+        object.annotations_mut().retain(|name, _| is_ours(name));
     });
     slim.filter_map(|event| {
         std::future::ready(match event {

@@ -18,6 +18,7 @@ use crate::policy::Policies;
 use crate::ports::Family;
 use crate::routes::{Front, Route};
 use crate::shards::Shards;
+use crate::wake::Sleepers;
 
 /// Who asks for a port of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,8 +77,9 @@ pub(crate) struct Table {
     routes: Shards<Front, Turned>,
     /// How many routes lead to each pod of this node.
     led: Mutex<HashMap<IpAddr, usize>>,
-    /// Told of each change of routes.
+    /// Told of each change of routes and listeners.
     changed: watch::Sender<()>,
+    sleepers: Sleepers,
 }
 
 impl Table {
@@ -90,6 +92,7 @@ impl Table {
             routes: Shards::new(),
             led: Mutex::default(),
             changed: watch::Sender::new(()),
+            sleepers: Sleepers::default(),
         }
     }
 
@@ -104,12 +107,23 @@ impl Table {
         &self.policies
     }
 
+    /// The Services that may sleep.
+    pub(crate) fn sleepers(&self) -> &Sleepers {
+        &self.sleepers
+    }
+
+    /// Tells of each change of routes and listeners.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Says who is found at an address of a pod by `asker`; nobody, if it is nobody.
     pub(crate) fn put(&self, asker: Asker, protocol: Protocol, at: Address, listener: Option<Listener>) {
         match (asker, listener) {
             (Asker::Anybody, None) => self.listeners.remove(&(asker, protocol, at)),
             (_, listener) => self.listeners.insert((asker, protocol, at), listener),
         }
+        self.changed.send_replace(());
     }
 
     /// Ends what was said for `asker` alone: it finds whom anybody finds.
@@ -243,6 +257,10 @@ impl Table {
         let real = |to| self.real(Asker::Anybody, protocol, to);
         let (endpoint, reached) = match self.front(protocol, to) {
             Some(turned) if !turned.route.lets_in(from) => return Err(ConnectError::Refused),
+            // Its door waits for endpoints, and knows who uses it.
+            Some(turned) if let Some(door) = self.sleepers.door(protocol, &turned.route) => {
+                return Ok(Reached { real: door, handler: None });
+            }
             Some(turned) => {
                 let mut reached = turned.endpoints(from).filter_map(|e| Some((e, real(e).ok()?)));
                 let (endpoint, reached) = reached.next().ok_or(ConnectError::Refused)?;
@@ -269,6 +287,7 @@ impl Table {
         let is_there = |reached: Result<Reached, ConnectError>| reached.is_ok_and(|reached| reached.real == real);
         match self.front(protocol, to) {
             Some(turned) if !turned.route.lets_in(from) => false,
+            Some(turned) if self.sleepers.door(protocol, &turned.route) == Some(real) => true,
             Some(turned) => turned.route.endpoints.iter().any(|endpoint| {
                 self.policies.allow(from, protocol, *endpoint)
                     && is_there(self.real(Asker::Anybody, protocol, *endpoint))

@@ -122,6 +122,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The cluster address it is for.
     pub local: Address,
+    /// To be kept until the connection has ended: by its drop, who counts connections knows.
+    pub held: Option<Box<dyn Any + Send>>,
 }
 
 /// Takes connections for an address: how an HTTP component is served.

@@ -4,7 +4,7 @@
 
 use coracle_api::wellknown::{
     GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED,
-    USER_CONTROLLER_MANAGER, USER_DNS, USER_INGRESS, USER_PROXY, USER_SCHEDULER,
+    USER_CONTROLLER_MANAGER, USER_DNS, USER_INGRESS, USER_PROXY, USER_SCALE_TO_ZERO, USER_SCHEDULER,
 };
 use serde_json::{Value, json};
 
@@ -101,6 +101,15 @@ const ROLES: &[(&str, &[Row])] = &[
             On(READ, "networking.k8s.io", "ingresses ingressclasses"),
             On("patch update", "networking.k8s.io", "ingresses/status"),
             On(READ, "core", "secrets services"),
+            On("create patch update", "core events.k8s.io", "events"),
+        ],
+    ),
+    (
+        "coracle:scale-to-zero",
+        &[
+            On(READ, "apps", "deployments statefulsets"),
+            On("get patch", "apps", "deployments/scale statefulsets/scale"),
+            On("patch", "core", "services"),
             On("create patch update", "core events.k8s.io", "events"),
         ],
     ),
@@ -251,7 +260,7 @@ const ADMIN: &[Row] = &[
 ];
 
 /// A role, and the users and groups that have it everywhere.
-const BINDINGS: [(&str, &[&str], &[&str]); 14] = [
+const BINDINGS: [(&str, &[&str], &[&str]); 15] = [
     ("cluster-admin", &[], &[GROUP_MASTERS]),
     ("system:monitoring", &[], &["system:monitoring"]),
     ("system:discovery", &[], &[GROUP_AUTHENTICATED]),
@@ -264,6 +273,7 @@ const BINDINGS: [(&str, &[&str], &[&str]); 14] = [
     ("system:node-proxier", &[USER_PROXY], &[]),
     ("system:coredns", &[USER_DNS], &[]),
     ("coracle:ingress", &[USER_INGRESS], &[]),
+    ("coracle:scale-to-zero", &[USER_SCALE_TO_ZERO], &[]),
     // Upstream leaves this one to the Node authorizer, which need not be in force here.
     ("system:node", &[], &[GROUP_NODES]),
     // Whoever may run pods may bring their images.

@@ -20,7 +20,9 @@ use tokio::sync::Semaphore;
 use super::body::{Asking, Held, Lender, Lent, Timed, Turn, Turns};
 use super::refusal::Refusal;
 use super::tasks::Tasks;
+use crate::routes::Front;
 use crate::table::{Destination, Table, Turned};
+use crate::wake::Met;
 
 /// How many endpoints a request is tried at: one that does not answer may be stopping, but when three do not,
 /// the next hundred would only keep the client waiting.
@@ -51,6 +53,19 @@ pub(super) struct Backends {
     permits: Arc<Semaphore>,
 }
 
+/// A request that nobody answers.
+struct Unasked {
+    refusal: Refusal,
+    /// The request, if nothing of it was used and somebody else may be asked.
+    request: Option<Box<HttpRequest>>,
+}
+
+impl From<Refusal> for Unasked {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, request: None }
+    }
+}
+
 impl Backends {
     /// Asks those that `table` leads to; connections live in `tasks`.
     pub(super) fn new(table: Arc<Table>, tasks: Tasks) -> Self {
@@ -65,16 +80,16 @@ impl Backends {
         Self { table, client, permits: Arc::new(Semaphore::new(CARRIED_REQUESTS_MAX)) }
     }
 
-    /// Asks one of the endpoints, on behalf of `client`; each step of the answer may take as long as `patience`.
+    /// Asks one of a front's endpoints, on behalf of `client`; each step of the answer may take as long as `patience`.
     pub(super) async fn ask(
         &self,
-        turned: &Turned,
+        front: Front,
         client: IpAddr,
         request: HttpRequest,
         patience: Option<Duration>,
     ) -> Result<HttpResponse, Refusal> {
         let turns = Turns::new();
-        let asking = self.try_all(turned, client, watched(request, &turns));
+        let asking = self.find_and_ask(front, client, watched(request, &turns));
         let response = tokio::select! {
             biased;
             response = asking => response?,
@@ -89,19 +104,52 @@ impl Backends {
         })
     }
 
+    /// Asks; where nobody is there to be asked, it waits if the Service may sleep.
+    async fn find_and_ask(
+        &self,
+        front: Front,
+        client: IpAddr,
+        mut request: HttpRequest,
+    ) -> Result<HttpResponse, Refusal> {
+        let turned = || self.table.turned(front).ok_or(Refusal::NoEndpoint);
+        let first = turned()?;
+        let Some(sleeper) = self.table.sleepers().of(&first.route) else {
+            return self.try_all(&first, client, request).await.map_err(|unasked| unasked.refusal);
+        };
+        let using = sleeper.using();
+        let mut wait = using.wait(self.table.changes());
+        let response = loop {
+            let Unasked { refusal, request: back } = match self.try_all(&turned()?, client, request).await {
+                Ok(response) => break response,
+                Err(unasked) => unasked,
+            };
+            request = back.map(|back| *back).ok_or(refusal)?;
+            let met = if refusal == Refusal::NoEndpoint { Met::Nobody } else { Met::Unwilling };
+            if !wait.again(met).await {
+                return Err(refusal);
+            }
+        };
+        drop(wait);
+        // The Service is in use for as long as the answer is read, or what it turns into lasts.
+        let using = Arc::new(using);
+        let mut response = response.map(|body| Held { body, _held: Arc::clone(&using) }.boxed_unsync());
+        response.extensions_mut().insert(using);
+        Ok(response)
+    }
+
     async fn try_all(
         &self,
         turned: &Turned,
         client: IpAddr,
         mut request: HttpRequest,
-    ) -> Result<HttpResponse, Refusal> {
+    ) -> Result<HttpResponse, Unasked> {
         let endpoints =
             turned.endpoints(client).filter_map(|to| Some((to, self.table.destination(Protocol::Tcp, to)?)));
         let endpoints: Vec<(Address, Destination)> = endpoints.take(ENDPOINTS_TRIED_MAX).collect();
         let mut refusal = Refusal::NoEndpoint;
         for (to, endpoint) in endpoints {
             if self.is_denied(client, to) {
-                return Err(Refusal::Denied);
+                return Err(Refusal::Denied.into());
             }
             let answer = match &endpoint {
                 Destination::Handler(handler) => match handler.http() {
@@ -114,10 +162,10 @@ impl Backends {
             match answer {
                 Ok(response) => return Ok(response),
                 Err(Unanswered::NotTaken(back)) => (request, refusal) = (*back, Refusal::Unreachable),
-                Err(Unanswered::BrokeOff) => return Err(Refusal::BrokeOff),
+                Err(Unanswered::BrokeOff) => return Err(Refusal::BrokeOff.into()),
             }
         }
-        Err(refusal)
+        Err(Unasked { refusal, request: Some(Box::new(request)) })
     }
 
     /// Whether a policy forbids it. A client outside is seen as the node that serves it, as by any controller on a

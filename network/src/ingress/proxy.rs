@@ -19,6 +19,7 @@ use super::refusal::Refusal;
 use super::sites::Sites;
 use super::tasks::Tasks;
 use crate::table::Table;
+use crate::wake::Using;
 
 /// Bytes of a request's name, of which it has twice as many letters.
 const REQUEST_ID_BYTES: usize = 16;
@@ -65,14 +66,14 @@ impl Proxy {
     async fn ask(&self, client: &Client, mut request: Request<Incoming>) -> Result<HttpResponse, Refusal> {
         let asked = Asked::of(&request)?;
         let backend = self.sites.load().find(&asked.host, request.uri().path()).cloned().ok_or(Refusal::NoRule)?;
-        let turned = backend.front.and_then(|front| self.table.turned(front)).ok_or(Refusal::NoEndpoint)?;
+        let front = backend.front.ok_or(Refusal::NoEndpoint)?;
         let taken_over = asked.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         asked.pass_on(request.headers_mut(), client, request_id);
         *request.uri_mut() = path_of(request.uri());
         *request.version_mut() = Version::HTTP_11;
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         let asker = self.table.shown(Protocol::Tcp, client.peer).ip().to_canonical();
-        let mut response = self.backends.ask(&turned, asker, request, backend.patience).await?;
+        let mut response = self.backends.ask(front, asker, request, backend.patience).await?;
         *response.version_mut() = Version::HTTP_11;
         match (response.status(), taken_over) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(taken_over)) => self.take_over(client, taken_over, response),
@@ -94,8 +95,10 @@ impl Proxy {
     ) -> Result<HttpResponse, Refusal> {
         let agreed = response.headers().get(UPGRADE).cloned().ok_or(Refusal::BrokeOff)?;
         let ours = hyper::upgrade::on(&mut response);
+        let using = response.extensions_mut().remove::<Arc<Using>>();
         let client = client.clone();
         self.tasks.spawn(async move {
+            let _using = using;
             let (theirs, ours) = match tokio::try_join!(theirs, ours) {
                 Ok((theirs, ours)) => (theirs, ours),
                 Err(error) => return tracing::debug!(%error, "a connection was not taken over"),

@@ -40,3 +40,4 @@ mod toolbox;
 mod toolchains;
 mod verbs;
 mod volumes;
+mod zero;

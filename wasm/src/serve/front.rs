@@ -201,6 +201,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Aside {
 }
 
 async fn converse(server: Arc<Server>, connection: Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let _held = connection.held;
     let stream = Counted::new(registered(connection.stream)?, server.counters().clone());
     let stream = Slow::new(stream, server.bounds.body_idle);
     let host = HeaderValue::try_from(connection.local.to_string())?;

@@ -84,7 +84,7 @@ impl Attachment for Loopback {
                     return;
                 }
                 stream.set_nonblocking(true).unwrap();
-                let _ = handler.take(Connection { stream, peer, local: SocketAddr::new(POD, port) });
+                let _ = handler.take(Connection { stream, peer, local: SocketAddr::new(POD, port), held: None });
             }
         });
         Ok(Box::new(Bound { table: self.ports.clone(), port, real, ended: Some(ended) }))
