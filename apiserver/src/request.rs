@@ -56,7 +56,7 @@ pub(crate) struct ResourcePath {
     pub(crate) name: String,
     /// Subresource.
     pub(crate) subresource: String,
-    /// What follows it, as it was sent: the path of what is asked through a proxy.
+    /// What follows it, as it was sent, from its slash on: the path of what is asked through a proxy.
     pub(crate) rest: String,
     /// Whether the path is of the old form `/api/v1/watch/…`.
     pub(crate) watched: bool,
@@ -158,7 +158,9 @@ fn verb(method: &Method, query: &str, target: &ResourcePath) -> Option<Verb> {
 }
 
 fn parse(path: &str) -> Option<ResourcePath> {
-    let mut parts = path.trim_matches('/').split('/').map(percent_decode).peekable();
+    let segments = path.trim_matches('/').split('/');
+    let count = segments.clone().count();
+    let mut parts = segments.map(percent_decode).peekable();
     let (group, version) = match parts.next()?.as_str() {
         "api" => (String::new(), parts.next()?),
         "apis" => (parts.next()?, parts.next()?),
@@ -178,12 +180,11 @@ fn parse(path: &str) -> Option<ResourcePath> {
     let resource = rest.next().filter(|r| !r.is_empty())?;
     let name = rest.next().unwrap_or_default();
     let subresource = rest.next().unwrap_or_default();
-    // As many segments as are left are the last ones of the path, before it was decoded.
+    // What has been taken apart is passed over; what follows stays as it was before it was decoded.
     let left = rest.count();
-    let sent: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let ends_in_slash = usize::from(left > 0 && path.ends_with('/'));
-    let begin = sent.len().saturating_sub(left + ends_in_slash);
-    let rest = if left > 0 { sent.get(begin..).unwrap_or_default().join("/") } else { String::new() };
+    let sent = path.trim_start_matches('/').split('/').skip(count - left);
+    let below = left > 0 || subresource == "proxy";
+    let rest = sent.filter(|_| below).fold(String::new(), |rest, segment| rest + "/" + segment);
     Some(ResourcePath { group, version, namespace, resource, name, subresource, rest, watched })
 }
 
@@ -196,11 +197,15 @@ mod tests {
         let rest = |uri: &str| parse(uri).map(|path| (path.subresource, path.rest)).unwrap();
         let check =
             |uri: &str, sub: &str, expected: &str| assert_eq!(rest(uri), (sub.into(), expected.into()), "{uri}");
-        check("/api/v1/nodes/proxy/proxy/stats/summary", "proxy", "stats/summary");
-        check("/api/v1/nodes/n/proxy/a%2Fb/c/", "proxy", "a%2Fb/c/");
-        check("/api/v1/nodes/n/proxy/", "proxy", "");
+        check("/api/v1/nodes/proxy/proxy/stats/summary", "proxy", "/stats/summary");
+        check("/api/v1/nodes/n/proxy/a%2Fb/c/", "proxy", "/a%2Fb/c/");
+        check("/api/v1/nodes/n/proxy//a//b//", "proxy", "//a//b//");
+        check("//api/v1/nodes/n/proxy//", "proxy", "//");
+        check("/api/v1/nodes/n/proxy/", "proxy", "/");
         check("/api/v1/nodes/n/proxy", "proxy", "");
         check("/api/v1/namespaces/a/pods/b/status", "status", "");
+        check("/api/v1/namespaces/a/pods/b/status/", "status", "");
+        check("/api/v1/namespaces/a/pods/b/status/x", "status", "/x");
     }
 
     fn check(method: &Method, uri: &str, expected: &str) {

@@ -1,5 +1,5 @@
 //! The kubelet's own API: logs, figures, the pods of the node, and sessions in them. But for sessions, which may be
-//! asked for by POST, it answers GET and nothing else.
+//! asked for by POST, and for what pods answer themselves, it answers GET and nothing else.
 //!
 //! | path | what |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `/configz` | the configuration |
 //! | `/exec/{namespace}/{pod}/{container}` | a command in a container, `?command=&command=&input=1&output=1&error=1&tty=1` |
 //! | `/attach/{namespace}/{pod}/{container}` | the container's own streams, with the same query but for `command` |
+//! | `/proxy/{namespace}/{pod}/{scheme}:{port}/…` | what the pod answers there, to whatever method; ours |
 //! | `/portForward/{namespace}/{pod}` | connections to the pod's ports; `?port=80&port=81` for channels of a WebSocket |
 //!
 //! Sessions begin with an HTTP upgrade, and go on in a protocol of `streams`.
@@ -21,6 +22,7 @@ mod forward;
 mod logs;
 mod metrics;
 mod pods;
+mod proxy;
 mod session;
 mod streams;
 
@@ -66,6 +68,9 @@ impl HttpService for Kubelet {
     async fn serve(&self, mut request: HttpRequest) -> HttpResponse {
         if let Some(answer) = self.session(&mut request) {
             return answer;
+        }
+        if request.uri().path().starts_with(proxy::PREFIX) {
+            return self.proxied(request).await;
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let answer = match *request.method() {

@@ -54,7 +54,7 @@ use coracle_wasm::{Authority, Wasm};
 pub(crate) use attachments::{Attached, Attachments};
 pub(crate) use inboxes::Inboxes;
 pub(crate) use live::{Live, Lives};
-pub(crate) use probe::in_words;
+pub(crate) use probe::{in_words, tls};
 pub(crate) use records::{Record, Records};
 
 /// What all workers share.

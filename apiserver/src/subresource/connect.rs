@@ -125,7 +125,7 @@ pub(super) fn node_is_there(call: &Call, node: &str) -> Result<(), Failure> {
 }
 
 /// Whether the client wants another protocol than HTTP.
-fn upgrades(call: &Call) -> bool {
+pub(super) fn upgrades(call: &Call) -> bool {
     let connection = call.headers.get(CONNECTION).and_then(|v| v.to_str().ok()).unwrap_or("");
     let asks = connection.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
     asks && call.headers.contains_key(UPGRADE)

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::server::Server;
+use crate::server::{Answer, Server};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -328,7 +328,26 @@ async fn streams_are_refused_as_by_a_server_without_nodes() {
     server.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
     assert_eq!(server.get(&exec("lost")).await.refusal(), (400, "Upgrade request required"));
     assert_eq!(server.get(&format!("{PODS}/lost/portforward")).await.refusal(), (400, "Upgrade request required"));
-    assert_eq!(server.get(&format!("{PODS}/lost/proxy/index.html")).await.code, 503);
+}
+
+#[tokio::test]
+async fn a_pods_proxy_is_asked_by_the_kubelet_of_its_node() {
+    let server = Server::new().await;
+    running(&server, "web").await;
+    let proxy = |path: &str| format!("{PODS}/{path}");
+    assert_eq!(server.get(&proxy("web/proxy/")).await.refusal(), (400, "address not allowed"));
+    server.merge(&proxy("web/status"), &json!({"status": {"podIP": "10.42.0.9"}})).await;
+    assert_eq!(server.get(&proxy("web/proxy/")).await.refusal(), (404, "nodes \"n1\" not found"));
+    server.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await;
+    let said = |answer: Answer| answer.json.as_str().map(str::to_owned).unwrap_or_default();
+    assert_eq!(said(server.get(&proxy("web/proxy/")).await), "kubelet /proxy/default/web/http:80/");
+    assert_eq!(
+        said(server.get(&proxy("https:web:8443/proxy/a/../../b%2Fc//?d=/../e")).await),
+        "kubelet /proxy/default/web/https:8443/b%2Fc//?d=/../e"
+    );
+    assert_eq!(server.get(&proxy("web/proxy")).await.code, 301);
+    assert_eq!(server.get(&proxy("ftp:web:21/proxy/")).await.refusal(), (400, "invalid pod request \"ftp:web:21\""));
+    assert_eq!(server.get(&proxy("none:80/proxy/")).await.refusal(), (404, "pods \"none\" not found"));
 }
 
 #[tokio::test]

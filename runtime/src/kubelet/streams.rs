@@ -166,6 +166,12 @@ impl Streaming {
         self.open(request, asked.agreed.clone(), move |connection, _| forward::serve(connection, asked, attached, stop))
     }
 
+    /// Drives a connection of ours to its end, or to that of the node.
+    pub(super) fn drive(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        let kill = self.kill.clone();
+        self.tasks.spawn(async move { kill.run_until_cancelled(connection).await });
+    }
+
     /// Takes the request's connection over, and has it served.
     fn open<F, Serving>(&self, request: &mut HttpRequest, agreed: Agreed, serve: F) -> Result<HttpResponse, Refusal>
     where

@@ -10,7 +10,7 @@ mod opinion;
 mod place;
 mod target;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

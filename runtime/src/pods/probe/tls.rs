@@ -15,7 +15,7 @@ use crate::any_certificate::AnyCertificate;
 ///
 /// # Errors
 /// In Go's words, as the kubelet has them.
-pub(super) async fn over<S>(stream: S, host: &str) -> Result<TlsStream<S>, String>
+pub(crate) async fn over<S>(stream: S, host: &str) -> Result<TlsStream<S>, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
