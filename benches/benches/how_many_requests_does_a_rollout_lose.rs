@@ -1,7 +1,7 @@
 //! How many requests does a rollout lose?
 //!
 //! Goal: none, however often it is done.
-//! Method: 50 replicas of `samples/hello` and 64 connections with keep-alive, half of them to the NodePort and half to
+//! Method: 50 replicas of `samples/hello` (`--replicas N`) and 64 connections with keep-alive, half of them to the NodePort and half to
 //! the ClusterIP, each of which asks again as soon as it is answered; `kubectl rollout restart` and `rollout status`
 //! again and again (`--rollouts N`, by default 3). A request is lost if its connection cannot be made, ends or is reset
 //! before the whole answer, or if the answer is not 200. A connection that an answer closes is opened again.
@@ -22,12 +22,12 @@ const CONNECTIONS: usize = 64;
 const ROLLOUTS: usize = 3;
 
 fn main() {
-    let rollouts = rollouts();
+    let (rollouts, replicas) = (stated("--rollouts", ROLLOUTS), stated("--replicas", REPLICAS));
     let cluster = Cluster::start();
     cluster.push("hello");
     cluster.coracle("apply -f samples/hello/hello.yaml").ok();
-    cluster.coracle(&format!("scale deploy/hello --replicas={REPLICAS}")).ok();
-    cluster.ready_pods("app=hello", REPLICAS);
+    cluster.coracle(&format!("scale deploy/hello --replicas={replicas}")).ok();
+    cluster.ready_pods("app=hello", replicas);
     let service = cluster.get("/api/v1/namespaces/default/services/hello");
     let ip = service.pointer("/spec/clusterIP").and_then(|ip| ip.as_str()).expect("an address");
     let addresses = [cluster.node_port(30080), SocketAddr::new(ip.parse().expect("an address"), 80)];
@@ -36,13 +36,15 @@ fn main() {
     }
     let load = Load::start(&addresses, CONNECTIONS / addresses.len(), "/healthz");
     let began = Instant::now();
-    let took: Vec<f64> = (0..rollouts).map(|_| roll_out(&cluster)).collect();
+    let took: Vec<f64> = (0..rollouts).map(|_| roll_out(&cluster, replicas)).collect();
     let seconds = began.elapsed().as_secs_f64();
     let tally = load.stop();
-    let mut table = Table::new(&["rollouts", "requests", "lost", "connections", "requests/s", "a rollout, s"]);
+    let mut table =
+        Table::new(&["rollouts", "replicas", "requests", "lost", "connections", "requests/s", "a rollout, s"]);
     let answered = f64::from(u32::try_from(tally.answered).expect("few"));
     table.row(&[
         rollouts.to_string(),
+        replicas.to_string(),
         tally.answered.to_string(),
         tally.lost.to_string(),
         tally.connections.to_string(),
@@ -54,19 +56,19 @@ fn main() {
 }
 
 /// Replaces every pod; returns how many seconds that took.
-fn roll_out(cluster: &Cluster) -> f64 {
+fn roll_out(cluster: &Cluster, replicas: usize) -> f64 {
     let began = Instant::now();
     cluster.kubectl("rollout restart deploy/hello").ok();
     cluster.kubectl("rollout status deploy/hello --timeout=300s").ok();
     eventually("none of the old pods", || {
         let count = cluster.pods("app=hello").len();
-        if count == REPLICAS { Ok(()) } else { Err(format!("{count} pods")) }
+        if count == replicas { Ok(()) } else { Err(format!("{count} pods")) }
     });
     began.elapsed().as_secs_f64()
 }
 
-/// What the command line asks for.
-fn rollouts() -> usize {
-    let after = std::env::args().skip_while(|word| word != "--rollouts").nth(1);
-    after.map_or(ROLLOUTS, |count| count.parse().expect("--rollouts takes a number"))
+/// What the command line says after `flag`, if it does.
+fn stated(flag: &str, otherwise: usize) -> usize {
+    let after = std::env::args().skip_while(|word| word != flag).nth(1);
+    after.map_or(otherwise, |count| count.parse().expect("a number"))
 }

@@ -5,6 +5,7 @@
 //! - `udp HOST:PORT` sends a datagram and waits for one
 //! - `http HOST:PORT` asks for `/`
 //! - `name HOST` looks up
+//! - `chain HOST:PORT COUNT` asks for `/healthz` again and again, and answers with the microseconds that each took
 //!
 //! The answer is `ok` (for `name`, the addresses), `refused`, `denied`, `silent`, `unknown`, or what else there was.
 //! `caller datagrams PORT` sends every datagram back.
@@ -26,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How often somebody looks whether one is there, in nanoseconds.
 const GLANCE: u64 = 5_000_000;
+
+/// How much of an answer is read at once.
+const PIECE: u64 = 64 * 1024;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -53,9 +57,13 @@ fn question(mut stream: &TcpStream) -> std::io::Result<()> {
         Some(("udp", to)) => udp(to),
         Some(("http", to)) => http(to),
         Some(("name", name)) => names(name),
+        Some(("chain", rest)) => {
+            let (to, count) = rest.split_once(' ').expect("how often");
+            chain(to, count.parse().expect("a number"))
+        }
         _ => return Ok(()),
     };
-    println!("{} {answer}", line.trim());
+    println!("{} {:.100}", line.trim(), answer);
     writeln!(stream, "{answer}")
 }
 
@@ -100,24 +108,42 @@ fn names(name: &str) -> String {
 }
 
 fn http(to: &str) -> String {
-    let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
-    request.set_authority(Some(to)).expect("an authority");
-    request.set_path_with_query(Some("/")).expect("a path");
-    let body = request.body().expect("a body is taken once");
-    OutgoingBody::finish(body, None).expect("it is empty");
-    let answer = handle(request, None).and_then(|future| {
-        future.subscribe().block();
-        future.get().expect("it is ready").expect("it is asked once")
-    });
-    match answer {
-        Ok(response) if response.status() == 200 => "ok".to_owned(),
-        Ok(response) => response.status().to_string(),
+    match fetch(to, "/") {
+        Ok(200) => "ok".to_owned(),
+        Ok(status) => status.to_string(),
         Err(ErrorCode::ConnectionRefused) => "refused".to_owned(),
         Err(ErrorCode::HttpRequestDenied) => "denied".to_owned(),
         Err(ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound) => "unknown".to_owned(),
         Err(error) => error.to_string(),
     }
+}
+
+/// The status of an answer that has come whole.
+fn fetch(to: &str, path: &str) -> Result<u16, ErrorCode> {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_authority(Some(to)).expect("an authority");
+    request.set_path_with_query(Some(path)).expect("a path");
+    let body = request.body().expect("a body is taken once");
+    OutgoingBody::finish(body, None).expect("it is empty");
+    let future = handle(request, None)?;
+    future.subscribe().block();
+    let response = future.get().expect("it is ready").expect("it is asked once")?;
+    let body = response.consume().expect("a body is taken once");
+    let stream = body.stream().expect("a stream is taken once");
+    while stream.blocking_read(PIECE).is_ok() {}
+    Ok(response.status())
+}
+
+fn chain(to: &str, count: usize) -> String {
+    let one = |_| {
+        let begun = Instant::now();
+        match fetch(to, "/healthz") {
+            Ok(200) => begun.elapsed().as_micros().to_string(),
+            other => format!("{other:?}"),
+        }
+    };
+    (0..count).map(one).collect::<Vec<_>>().join(" ")
 }
 
 fn datagrams(port: u16) {
