@@ -178,8 +178,22 @@ impl PodSockets<'_> {
         if is_client && asked.is_none() && name == real && !pod.is_near(real.ip()) {
             return None;
         }
-        open.flows.note(name, real, Begun::There, Instant::now());
+        let now = Instant::now();
+        let is_answer = open.flows.of(name, now).is_some_and(|flow| flow.real == real && flow.begun == Begun::Here);
+        if !is_answer && !self.admits(number, Protocol::Udp, name) {
+            return None;
+        }
+        let open = self.socket(number);
+        open.flows.note(name, real, Begun::There, now);
         Some(outward(open.is_six, name))
+    }
+
+    /// Whether the policies let `peer`, as the network shows it, speak to the port that the socket is bound to.
+    fn admits(&self, number: u32, protocol: Protocol, peer: SocketAddr) -> bool {
+        let attachment = self.sockets.pod.attachment();
+        let bound = self.sockets.open.get(&number).and_then(|open| open.port.as_ref());
+        let port = bound.map_or(0, |port| attachment.shown(protocol, port.real()).port());
+        attachment.admits(protocol, port, peer)
     }
 
     /// The address of the other side of a connection, as the guest knows it.

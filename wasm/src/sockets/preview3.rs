@@ -182,7 +182,10 @@ fn family_of(real: SocketAddr) -> types::IpAddressFamily {
 
 /// Looks at a connection that socket number `listener` has accepted: gives it back if the guest may have it.
 pub(super) fn admit(view: &mut PodSockets<'_>, listener: u32, accepted: Tcp) -> Result<Option<Tcp>> {
-    let room = view.room().ok().filter(|_| !view.sockets.pod.is_stopping());
+    let peer = types::HostTcpSocket::get_remote_address(&mut view.inner, Tcp::new_borrow(accepted.rep()));
+    let peer = peer.ok().map(|real| view.sockets.pod.attachment().shown(Protocol::Tcp, real.into()));
+    let is_let_in = peer.is_some_and(|peer| view.admits(listener, Protocol::Tcp, peer));
+    let room = view.room().ok().filter(|_| is_let_in && !view.sockets.pod.is_stopping());
     let Some(room) = room else {
         view.inner.table.delete(accepted)?;
         return Ok(None);

@@ -59,6 +59,13 @@ impl PodSockets<'_> {
         Ok(())
     }
 
+    /// Whether the policies let an accepted connection in. One that has no peer any more is nobody's.
+    fn is_let_in(&mut self, listener: &Tcp, accepted: &Tcp) -> bool {
+        let Ok(real) = tcp::HostTcpSocket::remote_address(&mut self.inner, same(accepted)) else { return false };
+        let peer = self.sockets.pod.attachment().shown(Protocol::Tcp, real.into());
+        self.admits(listener.rep(), Protocol::Tcp, peer)
+    }
+
     /// Counts the connection, and what its streams carry from now on.
     fn count(
         &mut self,
@@ -155,13 +162,19 @@ impl tcp::HostTcpSocket for PodSockets<'_> {
     fn accept(&mut self, socket: Tcp) -> SocketResult<(Tcp, Resource<DynInputStream>, Resource<DynOutputStream>)> {
         let room = Some(self.room()?);
         let is_six = self.socket(socket.rep()).is_six;
-        let (accepted, input, output) = tcp::HostTcpSocket::accept(&mut self.inner, socket)?;
-        if self.sockets.pod.is_stopping() {
+        let (accepted, input, output) = loop {
+            let (accepted, input, output) = tcp::HostTcpSocket::accept(&mut self.inner, same(&socket))?;
+            let is_stopping = self.sockets.pod.is_stopping();
+            if !is_stopping && self.is_let_in(&socket, &accepted) {
+                break (accepted, input, output);
+            }
             self.inner.table.delete(input)?;
             self.inner.table.delete(output)?;
             self.inner.table.delete(accepted)?;
-            return Err(ErrorCode::WouldBlock.into());
-        }
+            if is_stopping {
+                return Err(ErrorCode::WouldBlock.into());
+            }
+        };
         let in_flight = Some(Arc::new(self.sockets.pod.in_flight()));
         self.sockets.open.insert(accepted.rep(), Open { is_six, in_flight, _room: room, ..Open::default() });
         self.count(accepted.rep(), &input, &output)?;
