@@ -54,6 +54,17 @@ impl Resolver for Lookup {
 
 impl Lookup {
     async fn outside(&self, name: &Name, pod: &PodNames) -> Vec<IpAddr> {
+        let Some(narrowed) = &pod.outside else { return self.ask(name, pod).await };
+        let text = name.to_utf8();
+        if !narrowed.may_ask(&text) {
+            return Vec::new();
+        }
+        let found = self.ask(name, pod).await;
+        narrowed.learn(&text, &found);
+        found
+    }
+
+    async fn ask(&self, name: &Name, pod: &PodNames) -> Vec<IpAddr> {
         let ask = async |kind| self.forwarder.ask_of(&pod.servers, name, kind).await;
         let (v4, v6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
         let answers = |asked: Result<hickory_proto::op::Message, _>| match asked {

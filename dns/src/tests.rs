@@ -1,6 +1,7 @@
 //! The server's face: questions over UDP and TCP on the loopback address, and look-ups in process.
 
 use coracle_api::meet::{NameServer, PodNames};
+use coracle_api::outside::{ANNOTATION_ALLOWED_HOSTS, Outside};
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
@@ -471,6 +472,22 @@ async fn a_pod_that_does_not_ask_the_cluster_is_not_told_of_it() {
     assert!(asked.try_recv().is_err());
     let cluster = PodNames { servers: vec![NameServer::Cluster], search: vec!["example.com".to_owned()], ..alone };
     assert_eq!(running.resolver.lookup("www", &cluster).await, [IpAddr::from([192, 0, 2, 7])]);
+}
+
+#[tokio::test]
+async fn a_name_that_a_pod_may_not_reach_is_not_asked_for_and_others_are_learned() {
+    let mut tasks = JoinSet::new();
+    let (sender, mut asked) = tokio::sync::mpsc::channel(64);
+    let running = running(vec![outside(&mut tasks, sender).await]).await;
+    let hosts = [(ANNOTATION_ALLOWED_HOSTS.to_owned(), "*.example.com:443".to_owned())].into();
+    let narrowed = Arc::new(Outside::of(&hosts).unwrap().unwrap());
+    let pod = PodNames { outside: Some(Arc::clone(&narrowed)), ..of("default") };
+    assert!(running.resolver.lookup("www.example.org", &pod).await.is_empty());
+    assert!(asked.try_recv().is_err(), "nothing left by the question");
+    let found = IpAddr::from([192, 0, 2, 7]);
+    assert!(!narrowed.may_reach(found, 443));
+    assert_eq!(running.resolver.lookup("www.example.com", &pod).await, [found]);
+    assert!(narrowed.may_reach(found, 443) && !narrowed.may_reach(found, 80));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use coracle_api::meet::{
     Reached,
 };
 use coracle_api::names::Uid;
+use coracle_api::outside::Outside;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
@@ -165,6 +166,10 @@ impl Attachment for Pod {
             return Err(ConnectError::Denied);
         }
         table.reach(self.ip, protocol, to)
+    }
+
+    fn outside(&self) -> Option<Arc<Outside>> {
+        self.slot.outside.clone()
     }
 
     fn admits(&self, protocol: Protocol, port: u16, peer: SocketAddr) -> bool {

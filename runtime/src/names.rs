@@ -91,6 +91,7 @@ pub fn names(pod: &Pod, ip: IpAddr, facts: &NameFacts) -> (PodNames, Etc) {
         servers: resolv.servers.iter().map(server).collect(),
         search: resolv.search.clone(),
         ndots: resolv.ndots(),
+        outside: None,
     };
     (names, etc)
 }

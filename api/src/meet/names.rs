@@ -1,8 +1,11 @@
 //! Where a node agent meets the names of the cluster: what a pod's look-ups are made of, and who answers them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+
+use crate::outside::Outside;
 
 /// Who is asked for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,9 @@ pub struct PodNames {
     pub search: Vec<String>,
     /// A name with at least so many dots is first sought as it is.
     pub ndots: usize,
+    /// What the pod may reach outside, where that is narrowed: names of other hosts are not asked for, and the
+    /// addresses of these are remembered.
+    pub outside: Option<Arc<Outside>>,
 }
 
 impl PodNames {
@@ -38,6 +44,7 @@ impl PodNames {
             servers: vec![NameServer::Cluster],
             search: vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()],
             ndots: NDOTS,
+            outside: None,
         }
     }
 

@@ -211,6 +211,11 @@ pub trait Attachment: Send + Sync + 'static {
     /// As `connect`.
     fn reach(&self, protocol: Protocol, to: Address) -> Result<Reached, ConnectError>;
 
+    /// What this pod may reach outside the cluster, where that is narrowed: the same for its look-ups.
+    fn outside(&self) -> Option<Arc<Outside>> {
+        None
+    }
+
     /// Whether this pod may be spoken to at its `port` by `peer`, as [`Attachment::shown`] names it: asked before a
     /// guest is given a connection that it accepted, or a datagram.
     fn admits(&self, protocol: Protocol, port: u16, peer: SocketAddr) -> bool;

@@ -280,7 +280,9 @@ impl Order {
 
     /// What names mean in the pod, and the files that say so.
     pub(super) fn names(&self) -> (PodNames, Etc) {
-        names::names(&self.pod, self.attachment.ip(), &self.shared.names)
+        let (mut names, etc) = names::names(&self.pod, self.attachment.ip(), &self.shared.names);
+        names.outside = self.attachment.outside();
+        (names, etc)
     }
 
     /// Makes what the container sees, where waiting for the disk keeps nobody waiting.

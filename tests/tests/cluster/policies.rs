@@ -64,17 +64,23 @@ fn hears(caller: IpAddr, question: &str, wanted: &str) {
     });
 }
 
-/// Whether a client at an address of this machine is answered at `to`.
-fn is_served(cluster: &Cluster, from: &str, to: SocketAddr) -> bool {
+/// What a client at an address of this machine is answered at `to`; nothing if it is turned away.
+fn answered(cluster: &Cluster, from: &str, to: SocketAddr, text: &str) -> Option<String> {
     let exchange = async {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(from.parse().unwrap(), 0))?;
         let mut client = socket.connect(to).await?;
-        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+        client.write_all(text.as_bytes()).await?;
         let mut answer = String::new();
-        client.read_to_string(&mut answer).await.map(|_| answer.starts_with("HTTP/1.1 200"))
+        client.read_to_string(&mut answer).await.map(|_| answer)
     };
-    cluster.api().wait_for(exchange).unwrap_or(false)
+    cluster.api().wait_for(exchange).ok().filter(|answer| !answer.is_empty())
+}
+
+/// Whether a web server at `to` serves it.
+fn is_served(cluster: &Cluster, from: &str, to: SocketAddr) -> bool {
+    let answer = answered(cluster, from, to, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 /// A policy about the pod of this name.
@@ -117,6 +123,8 @@ fn policies_decide_who_reaches_a_pod_while_everybody_runs() {
         hears(who, by_service, "ok");
     }
     assert!(is_served(&cluster, "127.0.0.77", node_port));
+    let to_guest = || answered(&cluster, "127.0.0.77", SocketAddr::new(friend, QUESTIONS), "tcp 127.0.0.1:7000\n");
+    assert_eq!(to_guest().as_deref(), Some("ok\n"));
 
     // Default deny. The node, and a pod itself, are never kept away.
     policy(&cluster, "deny", "", json!({"policyTypes": ["Ingress"]}));
@@ -128,6 +136,7 @@ fn policies_decide_who_reaches_a_pod_while_everybody_runs() {
     assert_eq!(ask(friend, "tcp 127.0.0.1:7000"), Ok("ok".to_owned()));
     assert!(is_served(&cluster, "127.0.0.1", node_port) && !is_served(&cluster, "127.0.0.77", node_port));
     assert!(!is_served(&cluster, "127.0.0.77", SocketAddr::new(hello, 80)));
+    assert_eq!(to_guest(), None, "what a guest accepts by its own sockets is judged as well");
 
     let from_friends =
         json!([{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}], "ports": [{"port": "web"}]}]);
