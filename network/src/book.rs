@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use coracle_api::listed::Listed;
+use coracle_api::meet::Protocol;
 use coracle_api::names::NamespacedName;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
 
 use crate::asked::{Asked, name_of};
+use crate::listeners::{BIND, Refusal};
 use crate::offered::{Offered, service_of};
 use crate::routes::{Front, Route, routes};
 use crate::wake::Sleepy;
@@ -33,6 +35,8 @@ pub(crate) struct Book {
     slices: HashMap<NamespacedName, BTreeMap<NamespacedName, Offered>>,
     held: HashMap<NamespacedName, Vec<(Front, Arc<Route>)>>,
     wanted: HashMap<Front, Vec<NamespacedName>>,
+    /// Who has been told that another one has a front.
+    told: BTreeSet<(Front, NamespacedName)>,
     stale: BTreeSet<NamespacedName>,
 }
 
@@ -48,6 +52,7 @@ impl Book {
             slices: HashMap::new(),
             held: HashMap::new(),
             wanted: HashMap::new(),
+            told: BTreeSet::new(),
             stale: BTreeSet::new(),
         }
     }
@@ -185,6 +190,27 @@ impl Book {
         Some(Arc::clone(route))
     }
 
+    /// What is to be said to those that want one of these fronts and do not have it: once to each, until that changes.
+    pub(crate) fn conflicts(&mut self, changed: &[Front]) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for front in changed {
+            let Some(port) = shown(*front) else { continue };
+            let owner = self.route(*front).map(|route| route.service.clone());
+            let wanting = self.wanted.get(front).into_iter().flatten();
+            let losing: Vec<NamespacedName> = wanting.filter(|name| owner.as_ref() != Some(*name)).cloned().collect();
+            self.told.retain(|(at, name)| at != front || losing.contains(name));
+            for service in losing {
+                if !self.told.insert((*front, service.clone())) {
+                    continue;
+                }
+                let (Some(owner), Some(Some(asked))) = (&owner, self.services.get(&service)) else { continue };
+                let message = format!("{port} is Service {owner}'s, which is older: delete that, or choose another");
+                refusals.push(Refusal { uid: asked.uid.clone(), service, reason: BIND, message });
+            }
+        }
+        refusals
+    }
+
     /// The Services whose status tells of a load balancer, or should.
     pub(crate) fn balanced(&self) -> impl Iterator<Item = (&Arc<Service>, Option<&Asked>)> {
         self.balanced.iter().map(|(name, service)| (service, self.services.get(name).and_then(Option::as_ref)))
@@ -200,6 +226,18 @@ impl Book {
         let valid = self.sleepy.values().filter(|sleepy| sleepy.wish.is_ok());
         let held = valid.filter_map(|sleepy| self.held.get(&sleepy.service)).flatten();
         held.filter(|(front, _)| matches!(front, Front::ClusterIp(..))).map(|(front, route)| (*front, route))
+    }
+}
+
+/// A front that only one Service can have, for a person. Cluster addresses are given out once each.
+fn shown(front: Front) -> Option<String> {
+    let protocol = if front.protocol() == Protocol::Tcp { "TCP" } else { "UDP" };
+    match front {
+        Front::ClusterIp(..) => None,
+        Front::ExternalIp(_, at) => Some(format!("externalIP {at}/{protocol}")),
+        Front::NodePort(_, port) => Some(format!("nodePort {port}/{protocol}")),
+        Front::LoadBalancer(_, port) => Some(format!("port {port}/{protocol} of the load balancer")),
+        Front::HealthCheck(port) => Some(format!("healthCheckNodePort {port}")),
     }
 }
 

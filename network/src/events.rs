@@ -36,6 +36,11 @@ impl Events {
     /// Says that a port of a Service could not be opened.
     pub(crate) fn refused(&mut self, refusal: Refusal) {
         tracing::warn!(service = %refusal.service, "{}", refusal.message);
+        self.tell(refusal);
+    }
+
+    /// Says why a Service does not have a port; for its owner alone, where nothing is wrong with this machine.
+    pub(crate) fn tell(&mut self, refusal: Refusal) {
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Service".to_owned()),

@@ -49,7 +49,7 @@ enum Open {
     Udp(Relay),
 }
 
-/// A port of the node that could not be opened, and why, for the person who wrote the Service.
+/// A port of the node that a Service does not have, and why, for the person who wrote the Service.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) service: NamespacedName,
@@ -177,7 +177,7 @@ impl Listeners {
 }
 
 /// The reason of events that tell of a port that is not open.
-const BIND: &str = "FailedToBind";
+pub(crate) const BIND: &str = "FailedToBind";
 
 /// Whether what could not be opened is tried again. An external address often comes to a machine long after the Service
 /// that names it: by a router that moves it, or by hand.

@@ -82,6 +82,7 @@ impl Watch {
                     table.route(changes);
                     doors.follow(self.book.sleepy_ports());
                     let refusals = listeners.follow(&fronts).await;
+                    self.book.conflicts(&fronts).into_iter().for_each(|refusal| say.events.tell(refusal));
                     say.balancers.tell(self.book.balanced(), &listeners);
                     rested = Instant::now() + began.elapsed() * REST_PER_PASS;
                     refusals

@@ -112,3 +112,21 @@ fn what_a_new_list_lacks_is_gone() {
     assert_eq!(changed(&mut book), ["-10.0.0.1", "b@10.0.0.2=10.1.0.2"]);
     assert!(book.slices.len() == 1 && book.held.len() == 1 && book.wanted.len() == 1, "nothing stays behind");
 }
+
+#[test]
+fn who_wants_a_port_that_an_older_one_has_is_told_once() {
+    let mut book = Book::new("here");
+    let mut told = |event: Event<Service>| -> Vec<String> {
+        book.note_service(event);
+        let fronts: Vec<Front> = book.changes().into_iter().map(|(front, _)| front).collect();
+        book.conflicts(&fronts).into_iter().map(|refusal| format!("{}: {}", refusal.service, refusal.message)).collect()
+    };
+    assert_eq!(told(Event::Apply(balancer("old", 1, "10.0.0.1"))), [""; 0]);
+    let said =
+        "port 80/TCP of the load balancer is Service default/old's, which is older: delete that, or choose another";
+    assert_eq!(told(Event::Apply(balancer("young", 2, "10.0.0.2"))), [format!("default/young: {said}")]);
+    assert_eq!(told(Event::Apply(balancer("young", 2, "10.0.0.2"))), [""; 0]);
+    assert_eq!(told(Event::Delete(balancer("old", 1, "10.0.0.1"))), [""; 0], "it has it now");
+    let said = said.replace("old's", "young's");
+    assert_eq!(told(Event::Apply(balancer("late", 3, "10.0.0.1"))), [format!("default/late: {said}")]);
+}
