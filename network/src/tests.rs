@@ -1,6 +1,7 @@
 //! The network's face: Services over a fake API server, pods and clients over real sockets of the loopback address.
 
 mod policies;
+mod sleep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Scale to zero: a Service that sleeps while nobody uses it, and wakes for whoever comes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -196,6 +196,34 @@ fn pods_and_ingresses_wake_it_as_well() {
     at_rest(&cluster, "hello");
     greets(&ask(at).unwrap());
     at_rest(&cluster, "hello");
+}
+
+#[test]
+fn a_datagram_waits_until_a_guest_listens() {
+    let cluster = Cluster::start();
+    cluster.coracle(&format!("image push {} caller:1", paths::guest("caller").display())).ok();
+    let labels = json!({"app": "echo"});
+    let container = json!({"name": "main", "image": "caller:1", "args": ["datagrams", "9000"]});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template});
+    let ports = json!([{"port": 9000, "protocol": "UDP", "nodePort": 30090}]);
+    let annotations = json!({"coracle.dev/scale-to-zero": "true", "coracle.dev/scale-target": "deployment/echo"});
+    cluster.api().create(DEPLOYMENTS, &json!({"metadata": {"name": "echo"}, "spec": spec}));
+    cluster.api().create(
+        SERVICES,
+        &json!({"metadata": {"name": "echo", "annotations": annotations},
+            "spec": {"type": "NodePort", "selector": labels, "ports": ports}}),
+    );
+    let client = UdpSocket::bind((cluster.address(), 0)).unwrap();
+    client.connect(cluster.node_port(30090)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut word = [0; 16];
+    // The port may not be open yet; once it is, one datagram is enough.
+    let length = eventually("an echo", || {
+        client.send(b"ahoy").and_then(|_| client.recv(&mut word)).map_err(|error| error.to_string())
+    });
+    assert_eq!(&word[..length], b"ahoy");
+    assert_eq!(replicas(&cluster, "echo"), 1);
 }
 
 #[test]
