@@ -33,8 +33,14 @@ pub(crate) const INGRESS_CLASSES: &str = "/apis/networking.k8s.io/v1/ingressclas
 /// Where Secrets are.
 pub(crate) const SECRETS: &str = "/api/v1/secrets";
 
+/// Where Deployments are.
+pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+/// Where StatefulSets are.
+pub(crate) const STATEFUL_SETS: &str = "/apis/apps/v1/statefulsets";
+
 /// What may be listed and watched.
-const PATHS: [&str; 8] = [SERVICES, SLICES, POLICIES, NAMESPACES, PODS, INGRESSES, INGRESS_CLASSES, SECRETS];
+const PATHS: [&str; 10] =
+    [SERVICES, SLICES, POLICIES, NAMESPACES, PODS, INGRESSES, INGRESS_CLASSES, SECRETS, DEPLOYMENTS, STATEFUL_SETS];
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -118,9 +124,11 @@ impl FakeApi {
         if head.method == Method::PATCH {
             let bytes = body.collect().await.unwrap().to_bytes();
             let patch: Value = serde_json::from_slice(&bytes).unwrap();
+            // A scale is answered as it was asked for; nobody reads the answers to others.
+            let answer = if head.uri.path().ends_with("/scale") { patch.to_string() } else { "{}".to_owned() };
             let patched = json!({ "patched": head.uri.path(), "patch": patch });
             self.created.send_modify(|created| created.push(patched));
-            return whole("{}");
+            return whole(answer);
         }
         let query = head.uri.query().unwrap_or_default();
         let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));

@@ -1,11 +1,12 @@
 //! Services that sleep: who comes waits until there is an endpoint.
 
 use super::*;
+use crate::fake_api::DEPLOYMENTS;
 
 /// A Service that may sleep, with one port of each protocol.
 fn sleepy(running: &Running, cluster_ip: &str, node_port: u16) {
     let port = |protocol: &str| json!({ "name": protocol.to_lowercase(), "protocol": protocol, "port": 8000, "nodePort": node_port });
-    let annotations = json!({ "coracle.dev/scale-to-zero": "true" });
+    let annotations = json!({ "coracle.dev/scale-to-zero": "true", "coracle.dev/idle-after": "1s" });
     let spec = json!({ "type": "NodePort", "clusterIP": cluster_ip, "selector": { "app": "web" },
         "ports": [port("TCP"), port("UDP")] });
     running.api.put(SERVICES, "web", json!({ "metadata": { "annotations": annotations }, "spec": spec }));
@@ -27,6 +28,44 @@ async fn a_connection_waits_for_an_endpoint_and_is_handed_over_with_what_counts_
     assert_eq!(connection.peer, client.local_addr().unwrap());
     assert_eq!(connection.local, SocketAddr::new(pod.ip(), 7));
     assert!(connection.held.is_some());
+}
+
+#[tokio::test]
+async fn what_is_behind_it_is_woken_once_and_sleeps_when_nobody_is_there_any_more() {
+    let api = FakeApi::new();
+    let network = Network::build(api.client(), config(244)).await.unwrap();
+    let (sleep, shutdown) = (ScaleToZero::build(api.client(), &network), CancellationToken::new());
+    let mut tasks = JoinSet::new();
+    let running = Running {
+        api: api.clone(),
+        pods: network.pods(),
+        tasks: JoinSet::new(),
+        shutdown: shutdown.clone().drop_guard(),
+    };
+    tasks.spawn(network.run(shutdown.clone()));
+    tasks.spawn(sleep.run(shutdown));
+    let deployment = |replicas: i32| {
+        let template = json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [] } });
+        api.put(DEPLOYMENTS, "web", json!({ "spec": { "replicas": replicas, "selector": {}, "template": template } }));
+    };
+    deployment(3);
+    let node_port = free_port();
+    sleepy(&running, "127.43.244.1", node_port);
+    let scaled = async |replicas: i32| {
+        let path = "/apis/apps/v1/namespaces/default/deployments/web/scale";
+        let is_it = |object: &Value| object["patched"] == path && object["patch"]["spec"]["replicas"] == replicas;
+        api.created(is_it).await
+    };
+    scaled(0).await;
+    let remembered = api.created(|object| object["patched"] == "/api/v1/namespaces/default/services/web").await;
+    assert_eq!(remembered["patch"]["metadata"]["annotations"]["coracle.dev/replicas"], "3");
+    deployment(0);
+    let client = connected(SocketAddr::from(([127, 0, 0, 1], node_port))).await;
+    scaled(3).await;
+    let woken = api.created(|object| object["reason"] == "Woken").await;
+    assert_eq!(woken["message"], "Scaled up deployment web from 0 to 3: a connection waits");
+    drop((client, running));
+    while tasks.join_next().await.is_some() {}
 }
 
 #[tokio::test]

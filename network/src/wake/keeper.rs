@@ -40,7 +40,7 @@ pub(super) struct Keeper {
 
 /// What a keeper remembers from turn to turn.
 struct Memory {
-    /// What it has written and the watch does not show yet.
+    /// What it has written, or found instead, and the watch does not show yet.
     own: Option<Known>,
     awake_since: Instant,
     is_asleep: bool,
@@ -89,13 +89,17 @@ impl Keeper {
         }
     }
 
+    /// Wakes it, or says that it is worth to try again later: it failed, or somebody else has changed it meanwhile.
     async fn wake(&self, view: &View, memory: &mut Memory, known: Known, to: i32) -> Result<(), ()> {
         match self.scaler.scale(&known, to).await {
             Ok(now) => {
-                if now.replicas == to {
-                    self.say(view, say::woken(&self.scaler.target, to));
+                let is_awake = now.replicas == to;
+                memory.own = Some(now);
+                if !is_awake {
+                    return Err(());
                 }
-                memory.wrote(now);
+                self.say(view, say::woken(&self.scaler.target, to));
+                memory.pause = RETRY_FIRST;
                 Ok(())
             }
             Err(error) => {
@@ -128,10 +132,13 @@ impl Keeper {
         }
         match self.scaler.scale(&known, 0).await {
             Ok(now) => {
-                if now.replicas == 0 {
-                    self.say(view, say::asleep(&self.scaler.target, from, idle));
+                let is_asleep = now.replicas == 0;
+                memory.own = Some(now);
+                if !is_asleep {
+                    return Err(());
                 }
-                memory.wrote(now);
+                self.say(view, say::asleep(&self.scaler.target, from, idle));
+                memory.pause = RETRY_FIRST;
                 Ok(())
             }
             Err(error) => {
@@ -173,11 +180,6 @@ impl Memory {
         let wakes_to = self.remembered.or_else(|| wishes().map(|wish| wish.replicas).max()).unwrap_or(1);
         let idle_after = wishes().map(|wish| wish.idle_after).max().unwrap_or(Duration::MAX);
         Seen { replicas, awake_since: self.awake_since, wakes_to, idle_after }
-    }
-
-    fn wrote(&mut self, known: Known) {
-        self.pause = RETRY_FIRST;
-        self.own = Some(known);
     }
 
     /// How long to wait after a failure.
