@@ -1,10 +1,12 @@
 //! How many requests does a rollout lose?
 //!
 //! Goal: none, however often it is done.
-//! Method: 50 replicas of `samples/hello` (`--replicas N`) and 64 connections with keep-alive, half of them to the NodePort and half to
-//! the ClusterIP, each of which asks again as soon as it is answered; `kubectl rollout restart` and `rollout status`
-//! again and again (`--rollouts N`, by default 3). A request is lost if its connection cannot be made, ends or is reset
-//! before the whole answer, or if the answer is not 200. A connection that an answer closes is opened again.
+//! Method: 50 replicas of `samples/hello` (`--replicas N`) and 64 connections with keep-alive, half of them to the NodePort
+//! and half to the ClusterIP, each of which asks again as soon as it is answered; `kubectl rollout restart` and
+//! `rollout status` again and again (`--rollouts N`, by default 3). A request is lost if its connection cannot be made,
+//! ends or is reset before the whole answer, or if the answer is not 200. A connection that an answer closes is opened
+//! again. A client that has no processor for half a second is not told from one that asks no more: the machine must not
+//! have more to do than it can.
 //! Back of the envelope: some 7,000 requests a second; a rollout changes 50 pods in some seconds, so each of them stops
 //! with a connection or two that is about to ask. A server that closed those when it was told to would lose about 50
 //! requests in each rollout.
