@@ -29,6 +29,7 @@ pub struct Builder {
     api_port: u16,
     pods: Option<String>,
     services: Option<String>,
+    chooses_ranges: bool,
     before: BeforeServer,
     expected: Vec<Expected>,
 }
@@ -49,6 +50,13 @@ impl Builder {
     /// Services have their addresses here, for a cluster that has more than a block has room for.
     pub fn services_from(mut self, cidr: &str) -> Self {
         self.services = Some(cidr.to_owned());
+        self
+    }
+
+    /// The server chooses the ranges of addresses itself. In a network of the test's own, since others would choose
+    /// the same.
+    pub fn ranges_as_they_come(mut self) -> Self {
+        self.chooses_ranges = true;
         self
     }
 
@@ -127,7 +135,9 @@ impl Cluster {
         command.args(["--bind-address", &address, "--secure-port", &api_port, "--dns-port", "0"]);
         let pods = self.builder.pods.clone().unwrap_or_else(|| self.block.pods());
         let services = self.builder.services.clone().unwrap_or_else(|| self.block.services());
-        command.args(["--cluster-cidr", &pods, "--service-cluster-ip-range", &services]);
+        if !self.builder.chooses_ranges {
+            command.args(["--cluster-cidr", &pods, "--service-cluster-ip-range", &services]);
+        }
         command.args(&self.builder.flags).current_dir(self.dir.path()).env("HOME", self.dir.path().join("home"));
         command
     }

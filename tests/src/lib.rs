@@ -18,6 +18,7 @@ pub mod dns;
 pub mod http;
 pub mod load;
 pub mod log;
+pub mod namespace;
 pub mod paths;
 pub mod registry;
 pub mod said;

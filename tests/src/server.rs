@@ -35,6 +35,7 @@ pub struct Server {
 pub struct BeforeServer {
     processors: Option<String>,
     file_bytes_max: Option<u64>,
+    is_powerless: bool,
 }
 
 impl BeforeServer {
@@ -48,11 +49,19 @@ impl BeforeServer {
         Self { file_bytes_max: Some(bytes), ..Self::default() }
     }
 
+    /// Without any of root's capabilities, whoever runs it.
+    pub fn without_capabilities() -> Self {
+        Self { is_powerless: true, ..Self::default() }
+    }
+
     /// The command line that runs the program.
     pub fn command(&self, binary: &Path) -> Command {
         let mut words: Vec<String> = Vec::new();
         if Path::new(SETPRIV).exists() {
             words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(str::to_owned));
+        }
+        if self.is_powerless && rustix::process::geteuid().is_root() {
+            words.extend([SETPRIV, "--inh-caps=-all", "--bounding-set=-all", "--"].map(str::to_owned));
         }
         if let Some(processors) = &self.processors {
             words.extend(["taskset", "--cpu-list", processors].map(str::to_owned));

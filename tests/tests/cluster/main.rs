@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod addresses;
 mod claims;
 mod clients;
 mod durability;
