@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use coracle_api::meet::{NameServer, PodNames, Resolver};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::ProtoError;
+use hickory_proto::rr::{Name, RecordType};
 
 use crate::counts::Counts;
 use crate::forward::Forwarder;
-use crate::zone::Zone;
+use crate::zone::{Found, Zone, address_in};
 use crate::zones::Zones;
 
 /// Looks names up as a pod would.
@@ -32,20 +33,20 @@ impl Resolver for Lookup {
         if let Ok(ip) = name.parse() {
             return vec![ip];
         }
-        let Ok(asked) = Name::from_utf8(name) else { return Vec::new() };
+        let Ok(asked) = name_of(name) else { return Vec::new() };
         let knows_cluster = pod.servers.contains(&NameServer::Cluster);
         let zone = if knows_cluster { self.zones.whole().await } else { self.zones.current() };
         for candidate in candidates(&asked, pod) {
-            match in_zone(&zone, &candidate.name) {
-                Found::Addresses(addresses) if knows_cluster => return self.turned(addresses),
-                Found::Alias(target) if knows_cluster => return self.outside(&target, pod).await,
-                Found::Outside if may_leave(&zone, &asked, &candidate, knows_cluster) => {
+            match zone.look_up(&candidate.name) {
+                Some(Found::Addresses(addresses)) if knows_cluster => return self.turned(addresses),
+                Some(Found::Outside(target)) if knows_cluster => return self.outside(&target, pod).await,
+                None if may_leave(&zone, &asked, &candidate, knows_cluster) => {
                     let found = self.outside(&candidate.name, pod).await;
                     if !found.is_empty() {
                         return found;
                     }
                 }
-                Found::Addresses(_) | Found::Alias(_) | Found::Outside | Found::Nothing => {}
+                Some(Found::Addresses(_) | Found::Outside(_) | Found::Nothing) | None => {}
             }
         }
         Vec::new()
@@ -68,7 +69,7 @@ impl Lookup {
         let ask = async |kind| self.forwarder.ask_of(&pod.servers, name, kind).await;
         let (v4, v6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
         let answers = |asked: Result<hickory_proto::op::Message, _>| match asked {
-            Ok(message) => addresses(&message.answers),
+            Ok(message) => message.answers.iter().filter_map(|record| address_in(&record.data)).collect(),
             Err(error) => {
                 tracing::debug!(%error, %name, "a name outside was not found");
                 Vec::new()
@@ -87,30 +88,6 @@ impl Lookup {
     }
 }
 
-/// What the zone has for a name.
-enum Found {
-    Addresses(Vec<IpAddr>),
-    /// It is another name for one outside.
-    Alias(Name),
-    /// It is not the zone's to answer for.
-    Outside,
-    Nothing,
-}
-
-fn in_zone(zone: &Zone, name: &Name) -> Found {
-    let mut found = Vec::new();
-    for kind in [RecordType::A, RecordType::AAAA] {
-        match zone.answer(name, kind) {
-            None => return Found::Outside,
-            Some(answer) => match answer.onward {
-                Some(target) => return Found::Alias(target),
-                None => found.extend(addresses(&answer.records)),
-            },
-        }
-    }
-    if found.is_empty() { Found::Nothing } else { Found::Addresses(found) }
-}
-
 /// A full name that the one asked for may mean.
 #[derive(Debug, PartialEq, Eq)]
 struct Candidate {
@@ -120,26 +97,23 @@ struct Candidate {
 }
 
 /// The full names that `asked` may mean, in the order of a pod's `resolv.conf`.
-fn candidates(asked: &Name, pod: &PodNames) -> Vec<Candidate> {
+fn candidates(asked: &Name, pod: &PodNames) -> impl Iterator<Item = Candidate> {
     let mut name = asked.clone();
     name.set_fqdn(true);
     let absolute = Candidate { name, is_searched: false };
-    if asked.is_fqdn() {
-        return vec![absolute];
-    }
-    let searched = pod.search.iter().filter_map(|domain| {
-        let mut domain = Name::from_utf8(domain).ok()?;
-        domain.set_fqdn(true);
-        Some(Candidate { name: asked.clone().append_domain(&domain).ok()?, is_searched: true })
+    let search = if asked.is_fqdn() { &[][..] } else { &pod.search };
+    let searched = search.iter().filter_map(move |domain| {
+        let name = asked.clone().append_domain(&name_of(domain).ok()?).ok()?;
+        Some(Candidate { name, is_searched: true })
     });
-    let dots = usize::from(asked.num_labels()).saturating_sub(1);
-    if dots >= pod.ndots {
-        std::iter::once(absolute).chain(searched).collect()
-    } else {
-        let mut all: Vec<Candidate> = searched.collect();
-        all.push(absolute);
-        all
-    }
+    let dots = asked.iter().len().saturating_sub(1);
+    let (before, after) = if dots >= pod.ndots { (Some(absolute), None) } else { (None, Some(absolute)) };
+    before.into_iter().chain(searched).chain(after)
+}
+
+/// A name as people write it: few are not plain.
+fn name_of(text: &str) -> Result<Name, ProtoError> {
+    if text.is_ascii() { Name::from_ascii(text) } else { Name::from_utf8(text) }
 }
 
 /// Whether a name that is not the zone's may be asked outside. The search path of a name that can only be the
@@ -152,15 +126,6 @@ fn may_leave(zone: &Zone, asked: &Name, candidate: &Candidate, knows_cluster: bo
         return false;
     }
     candidate.is_searched || !knows_cluster || asked.num_labels() > 1
-}
-
-fn addresses(records: &[Record]) -> Vec<IpAddr> {
-    let address = |record: &Record| match &record.data {
-        RData::A(a) => Some(IpAddr::V4(a.0)),
-        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
-        _ => None,
-    };
-    records.iter().filter_map(address).collect()
 }
 
 #[cfg(test)]
@@ -176,8 +141,7 @@ mod tests {
     }
 
     fn names(asked: &str, ndots: usize) -> Vec<String> {
-        let candidates = candidates(&Name::from_ascii(asked).unwrap(), &pod(ndots));
-        candidates.iter().map(|candidate| candidate.name.to_string()).collect()
+        candidates(&Name::from_ascii(asked).unwrap(), &pod(ndots)).map(|candidate| candidate.name.to_string()).collect()
     }
 
     #[test]
@@ -198,9 +162,8 @@ mod tests {
         let zone = Zone::new(Arc::new(authority), 0, Cluster::default());
         let leaves = |asked: &str, knows_cluster| -> Vec<String> {
             let asked = Name::from_ascii(asked).unwrap();
-            let mut all = candidates(&asked, &pod(5));
-            all.retain(|c| !zone.is_ours(&c.name) && may_leave(&zone, &asked, c, knows_cluster));
-            all.iter().map(|candidate| candidate.name.to_string()).collect()
+            let leave = |c: &Candidate| !zone.is_ours(&c.name) && may_leave(&zone, &asked, c, knows_cluster);
+            candidates(&asked, &pod(5)).filter(leave).map(|candidate| candidate.name.to_string()).collect()
         };
         assert_eq!(leaves("example.com", true), ["example.com.corp.example.", "example.com."]);
         assert_eq!(leaves("db", true), ["db.corp.example."]);

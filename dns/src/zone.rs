@@ -4,6 +4,7 @@
 //! for the reverse of the cluster's addresses and for `localhost`, whether it knows the name or not, so that none of
 //! them leaks.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -67,6 +68,15 @@ pub(crate) enum Absent {
     Name(Record),
 }
 
+/// What the zone has for a name that is looked up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Addresses(Vec<IpAddr>),
+    /// It is another name for one outside.
+    Outside(Name),
+    Nothing,
+}
+
 /// Whose a name is.
 enum Realm {
     Cluster,
@@ -121,6 +131,32 @@ impl Zone {
             }
         }
         Some(answer)
+    }
+
+    /// The addresses of a name, as look-ups in process want them; nothing if the name is not ours.
+    pub(crate) fn look_up(&self, name: &Name) -> Option<Found> {
+        let mut realm = self.realm(name)?;
+        let mut name = Cow::Borrowed(name);
+        for _ in 0..ALIASES_MAX {
+            let (first, second) = match self.held(&realm, &name, RecordType::A) {
+                Held::Nothing => return Some(Found::Nothing),
+                Held::Records(first, _) => (first, self.held(&realm, &name, RecordType::AAAA)),
+                alias @ Held::Alias(_) => (Vec::new(), alias),
+            };
+            match second {
+                Held::Alias(target) => name = Cow::Owned(target),
+                Held::Records(second, _) => {
+                    let found: Vec<IpAddr> = first.iter().chain(&second).filter_map(address_in).collect();
+                    return Some(if found.is_empty() { Found::Nothing } else { Found::Addresses(found) });
+                }
+                Held::Nothing => return Some(Found::Nothing),
+            }
+            match self.realm(&name) {
+                Some(next) => realm = next,
+                None => return Some(Found::Outside(name.into_owned())),
+            }
+        }
+        Some(Found::Nothing)
     }
 
     fn held(&self, realm: &Realm, name: &Name, kind: RecordType) -> Held {
@@ -200,6 +236,15 @@ impl Zone {
             name.and_then(|name| name.append_domain(domain)).unwrap_or_else(|_| domain.clone())
         };
         SOA::new(under(&["ns", "dns"]), under(&["hostmaster"]), self.serial, 7200, 1800, 86_400, TTL)
+    }
+}
+
+/// The address that a record has, if it has one.
+pub(crate) fn address_in(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
     }
 }
 

@@ -47,7 +47,7 @@ impl Zones {
 
     /// The zone, as soon as it is whole, or as it is after some patience.
     pub(crate) async fn whole(&self) -> Arc<Zone> {
-        if tokio::time::timeout(FIRST_ZONE_PATIENCE, self.whole.wait()).await.is_err() {
+        if !self.is_whole() && tokio::time::timeout(FIRST_ZONE_PATIENCE, self.whole.wait()).await.is_err() {
             tracing::warn!("names are looked up before the cluster's Services are known");
         }
         self.current()

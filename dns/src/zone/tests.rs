@@ -315,3 +315,19 @@ fn local_names_never_leave_and_others_are_not_ours() {
     check("notcluster.local. A", expect!["not ours"]);
     check("local. A", expect!["not ours"]);
 }
+
+#[test]
+fn a_look_up_finds_the_addresses_that_are_answered() {
+    let found = |text: &str| zone().look_up(&Name::from_ascii(text).unwrap());
+    let addresses = |texts: &[&str]| Some(Found::Addresses(texts.iter().map(|text| text.parse().unwrap()).collect()));
+    assert_eq!(found("dual.default.svc.cluster.local."), addresses(&["10.43.0.3", "fd00::3"]));
+    assert_eq!(found("six.default.svc.cluster.local."), addresses(&["fd00:1::6"]));
+    assert_eq!(found("alias.default.svc.cluster.local."), addresses(&["10.43.0.2"]));
+    assert_eq!(found("localhost."), addresses(&["127.0.0.1", "::1"]));
+    let outside = Name::from_ascii("www.Example.com.").unwrap();
+    assert_eq!(found("outside.default.svc.cluster.local."), Some(Found::Outside(outside)));
+    for text in ["ring.default.svc.cluster.local.", "default.svc.cluster.local.", "down.default.svc.cluster.local."] {
+        assert_eq!(found(text), Some(Found::Nothing), "{text}");
+    }
+    assert_eq!(found("example.com."), None);
+}
