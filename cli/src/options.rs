@@ -15,6 +15,10 @@ use coracle_runtime::images::Policy;
 use coracle_runtime::volumes::AllowedPath;
 use serde::Deserialize;
 
+mod names;
+
+use names::Names;
+
 /// kube-apiserver's default.
 const NODE_PORTS: &str = "30000-32767";
 /// kube-apiserver's default.
@@ -47,6 +51,14 @@ pub(crate) struct ServerOptions {
     /// Port of DNS; 0 picks a free one [default: 10053]
     #[arg(long, value_name = "PORT")]
     dns_port: Option<u16>,
+    /// Resolvers that are asked for names outside the cluster [default: those of /etc/resolv.conf]
+    #[arg(long, value_delimiter = ',', value_name = "IP[:PORT],…")]
+    #[serde(default)]
+    dns_upstream: Vec<String>,
+    /// Domains outside with resolvers of their own
+    #[arg(long, value_delimiter = ',', value_name = "DOMAIN=IP[:PORT],…")]
+    #[serde(default)]
+    dns_stub_domain: Vec<String>,
     /// Range of pod addresses [default: 10.42.0.0/16 where a route can be made, else 127.42.0.0/16]
     #[arg(long, value_name = "CIDR")]
     cluster_cidr: Option<String>,
@@ -145,6 +157,7 @@ pub(crate) struct Settings {
     pub(crate) bind_address: IpAddr,
     pub(crate) secure_port: u16,
     pub(crate) dns_port: u16,
+    pub(crate) names: Names,
     /// Those that were said; what is in force else is decided with the data directory at hand.
     pub(crate) cluster_cidr: Option<String>,
     pub(crate) service_cidr: Option<String>,
@@ -231,6 +244,10 @@ impl ServerOptions {
             bind_address: self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             secure_port: self.secure_port.or(file.secure_port).unwrap_or(SECURE_PORT),
             dns_port: self.dns_port.or(file.dns_port).unwrap_or(DNS_PORT),
+            names: Names::read(
+                &or(self.dns_upstream, file.dns_upstream),
+                &or(self.dns_stub_domain, file.dns_stub_domain),
+            )?,
             cluster_cidr: self.cluster_cidr.or(file.cluster_cidr),
             service_cidr: self.service_cluster_ip_range.or(file.service_cluster_ip_range),
             node_ports: port_range(node_ports.as_deref().unwrap_or(NODE_PORTS))?,
