@@ -2,7 +2,10 @@
 //!
 //! Source: RFC 1035, section 4. It asks for A records only, and reads nothing else out of an answer.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const TYPE_A: [u8; 2] = [0, 1];
@@ -33,6 +36,65 @@ pub fn ask(server: SocketAddr, name: &str) -> Result<Answer, String> {
     };
     let message = exchange().map_err(|error| format!("{name} at {server}: {error}"))?;
     parse(&message).ok_or_else(|| format!("{name} at {server}: not an answer: {message:02x?}"))
+}
+
+/// A name server of the world outside, which knows what a test tells it.
+pub struct Outside {
+    address: SocketAddr,
+    known: Arc<Mutex<HashMap<String, Ipv4Addr>>>,
+    _thread: JoinHandle<()>,
+}
+
+impl Outside {
+    /// Starts one; it answers for as long as the test runs.
+    pub fn start() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("an address");
+        let address = socket.local_addr().expect("an address");
+        let known: Arc<Mutex<HashMap<String, Ipv4Addr>>> = Arc::default();
+        let names = Arc::clone(&known);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 1500];
+            while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                let reply = reply(&buffer[..length], &names.lock().expect("a test that holds it has failed"));
+                let _ = reply.map(|reply| socket.send_to(&reply, client));
+            }
+        });
+        Self { address, known, _thread: thread }
+    }
+
+    /// Where it is asked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on it knows this name.
+    pub fn knows(&self, name: &str, ip: Ipv4Addr) {
+        self.known.lock().expect("a test that holds it has failed").insert(name.to_owned(), ip);
+    }
+}
+
+/// The answer to a question: an address for A, nothing for other types, and for a name that is not known that.
+fn reply(message: &[u8], known: &HashMap<String, Ipv4Addr>) -> Option<Vec<u8>> {
+    let end = after_name(message, HEADER)? + 4;
+    let mut labels = Vec::new();
+    let mut at = HEADER;
+    while let Some(length) = message.get(at).filter(|length| **length > 0) {
+        let label = message.get(at + 1..at + 1 + usize::from(*length))?;
+        labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
+        at += 1 + usize::from(*length);
+    }
+    let ip = known.get(&labels.join("."));
+    let is_address = message.get(end - 4..end)? == [TYPE_A, CLASS_IN].concat();
+    let mut reply = message.get(..end)?.to_vec();
+    // A response, recursion available; neither answers nor the client's EDNS.
+    reply[2..4].copy_from_slice(&[0x81, if ip.is_some() { 0x80 } else { 0x83 }]);
+    reply[6..HEADER].fill(0);
+    if let Some(ip) = ip.filter(|_| is_address) {
+        reply[7] = 1;
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        reply.extend(ip.octets());
+    }
+    Some(reply)
 }
 
 fn question(name: &str) -> Vec<u8> {

@@ -1,8 +1,9 @@
-//! Clients that others wrote, used as their users use them: Python's, JavaScript's, Helm, Skopeo, and wrk.
+//! Clients that others wrote, used as their users use them: Python's, JavaScript's, Helm, Skopeo, wrk, and dig.
 //!
 //! Invariant: what is asserted is what the client understood. `scripts/clients` installs them; a test whose client is
 //! missing fails and says so, and `scripts/test` leaves it out by name and tells.
 
+mod dig;
 mod wrk;
 
 use std::process::Command;

@@ -26,6 +26,7 @@ mod kubectl;
 mod kv;
 mod lifecycle;
 mod metrics;
+mod names;
 mod neighbours;
 mod network;
 mod policies;
