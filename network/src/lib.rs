@@ -34,6 +34,7 @@ mod health;
 mod listeners;
 mod relay;
 mod services;
+mod watched;
 
 mod wake;
 

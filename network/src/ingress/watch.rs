@@ -9,14 +9,11 @@ use std::time::Duration;
 
 use coracle_api::names::NamespacedName;
 use coracle_api::wellknown::{ANNOTATION_INGRESS_CLASS, INGRESS_CLASS, INGRESS_CONTROLLER};
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -26,6 +23,7 @@ use super::doors::Doors;
 use super::proxy::Proxy;
 use super::sites::{Services, by_age, sites};
 use super::status::Status;
+use crate::watched::Watched;
 
 /// How many times as long as a pass the rest after it is: at most a tenth of a processor goes into sites.
 const REST_PER_PASS: u32 = 9;
@@ -36,61 +34,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// The Secrets that may hold a certificate; others are none of our business.
 const TLS_SECRETS: &str = "type=kubernetes.io/tls";
 
-/// All objects of a kind, followed.
-struct Watched<K: Resource<DynamicType = ()> + Clone + 'static> {
-    store: Store<K>,
-    changes: BoxStream<'static, Seen>,
-    is_listed: bool,
-}
-
-/// What a watch said.
-#[derive(Clone, Copy)]
-enum Seen {
-    /// Something that the store does not show yet.
-    Partial,
-    /// The store has changed.
-    Stored,
-    /// All are there.
-    Listed,
-}
-
-impl<K> Watched<K>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    fn new(client: &Client, config: watcher::Config) -> Self {
-        let (store, writer) = reflector::store();
-        let slim = watcher(Api::<K>::all(client.clone()), config).default_backoff();
-        let slim = slim.modify(|object| object.managed_fields_mut().clear());
-        let changes = reflector::reflector(writer, slim).map(|event| match event {
-            Ok(Event::Apply(_) | Event::Delete(_)) => Seen::Stored,
-            Ok(Event::Init | Event::InitApply(_)) => Seen::Partial,
-            Ok(Event::InitDone) => Seen::Listed,
-            Err(error) => {
-                tracing::warn!(%error, kind = %K::kind(&()), "the watch broke off and is taken up again");
-                Seen::Partial
-            }
-        });
-        Self { store, changes: changes.boxed(), is_listed: false }
-    }
-
-    /// Waits until the store has changed.
-    async fn changed(&mut self) {
-        loop {
-            match self.changes.next().await {
-                Some(Seen::Partial) => {}
-                Some(Seen::Stored) => return,
-                Some(Seen::Listed) => {
-                    self.is_listed = true;
-                    return;
-                }
-                None => std::future::pending().await,
-            }
-        }
-    }
-}
-
-/// The same of what is not watched all the time.
+/// Waits until the store has changed of what is not watched all the time.
 async fn changed<K>(watched: &mut Option<Watched<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
@@ -127,7 +71,7 @@ pub(super) struct Made {
 impl Watch {
     /// Watches by `client`. Nothing is asked before [`Watch::run`].
     pub(super) fn new(client: Client) -> Self {
-        let ingresses = Watched::new(&client, watcher::Config::default());
+        let ingresses = Watched::new(&client, watcher::Config::default(), |_| ());
         Self { client, ingresses, classes: None, services: None, secrets: None, read: Read::default() }
     }
 
@@ -179,7 +123,7 @@ impl Watch {
     /// Whether all classes are there. They are watched while there are Ingresses, of whatever class.
     fn follow_classes(&mut self, wanted: bool) -> bool {
         match (wanted, &self.classes) {
-            (true, None) => self.classes = Some(Watched::new(&self.client, watcher::Config::default())),
+            (true, None) => self.classes = Some(Watched::new(&self.client, watcher::Config::default(), |_| ())),
             (false, Some(_)) => self.classes = None,
             (true, Some(_)) | (false, None) => {}
         }
@@ -195,12 +139,12 @@ impl Watch {
         if ours.is_empty() {
             self.services = None;
         } else if self.services.is_none() {
-            self.services = Some(Watched::new(&self.client, watcher::Config::default()));
+            self.services = Some(Watched::new(&self.client, watcher::Config::default(), |_| ()));
         }
         if !secured {
             self.secrets = None;
         } else if self.secrets.is_none() {
-            self.secrets = Some(Watched::new(&self.client, watcher::Config::default().fields(TLS_SECRETS)));
+            self.secrets = Some(Watched::new(&self.client, watcher::Config::default().fields(TLS_SECRETS), |_| ()));
         }
         ours.is_empty() || (listed(&self.services) && (!secured || listed(&self.secrets)))
     }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+
+use crate::watched::Watched;
 
 use super::wish::{Kind, Sleepy, Target};
 
@@ -33,72 +31,20 @@ impl Known {
     }
 }
 
-/// All objects of a kind.
-struct Followed<K: Resource<DynamicType = ()> + Clone + 'static> {
-    store: Store<K>,
-    changes: BoxStream<'static, Seen>,
-    is_listed: bool,
-}
-
-/// What a watch said.
-enum Seen {
-    /// Something that the store does not show yet.
-    Partial,
-    /// The store has changed.
-    Stored,
-    /// All are there.
-    Listed,
-}
-
-impl<K> Followed<K>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    fn new(client: &Client) -> Self {
-        let (store, writer) = reflector::store();
-        let slim = watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff();
-        let slim = slim.modify(|object| {
-            object.managed_fields_mut().clear();
-            object.annotations_mut().clear();
-        });
-        let changes = reflector::reflector(writer, slim).map(|event| match event {
-            Ok(Event::Apply(_) | Event::Delete(_)) => Seen::Stored,
-            Ok(Event::Init | Event::InitApply(_)) => Seen::Partial,
-            Ok(Event::InitDone) => Seen::Listed,
-            Err(error) => {
-                tracing::warn!(%error, kind = %K::kind(&()), "the watch broke off and is taken up again");
-                Seen::Partial
-            }
-        });
-        Self { store, changes: changes.boxed(), is_listed: false }
-    }
-
-    /// Waits until the store has changed.
-    async fn changed(&mut self) {
-        loop {
-            match self.changes.next().await {
-                Some(Seen::Partial) => {}
-                Some(Seen::Stored) => return,
-                Some(Seen::Listed) => {
-                    self.is_listed = true;
-                    return;
-                }
-                None => std::future::pending().await,
-            }
-        }
-    }
-}
-
 /// All that may be scaled.
 pub(super) struct Targets {
-    deployments: Followed<Deployment>,
-    sets: Followed<StatefulSet>,
+    deployments: Watched<Deployment>,
+    sets: Watched<StatefulSet>,
 }
 
 impl Targets {
     /// Follows by `client`.
     pub(super) fn new(client: &Client) -> Self {
-        Self { deployments: Followed::new(client), sets: Followed::new(client) }
+        let config = watcher::Config::default;
+        Self {
+            deployments: Watched::new(client, config(), |object| object.annotations_mut().clear()),
+            sets: Watched::new(client, config(), |object| object.annotations_mut().clear()),
+        }
     }
 
     /// Waits until something has changed.
