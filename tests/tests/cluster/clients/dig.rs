@@ -47,8 +47,8 @@ fn server(cluster: &Cluster) -> SocketAddr {
 fn run(at: SocketAddr, program: &str, line: &str) -> String {
     let mut command = Command::new(client("dig").join(program));
     match program {
-        "dig" => command.args([&format!("@{}", at.ip()), "-p", &at.port().to_string()]).args(line.split(' ')),
-        _ => command.args(["-p", &at.port().to_string()]).args(line.split(' ')).arg(at.ip().to_string()),
+        "dig" => command.args([&format!("@{}", at.ip()), "-p", &at.port().to_string()]).args(line.split_whitespace()),
+        _ => command.args(["-p", &at.port().to_string()]).args(line.split_whitespace()).arg(at.ip().to_string()),
     };
     let output = command.output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
