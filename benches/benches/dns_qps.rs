@@ -128,7 +128,6 @@ fn dnsperf(at: SocketAddr, count: usize) -> f64 {
     let output = command.output().expect("dnsperf is installed (Debian's package dnsperf)");
     std::fs::remove_file(&path).expect("the file is ours");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{said}");
     let answered = said.lines().find_map(|line| line.trim().strip_prefix("Queries completed:"));
     let count = answered.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     count.expect("dnsperf tells how many were answered")
