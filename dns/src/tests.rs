@@ -169,6 +169,21 @@ async fn a_change_is_answered_for_without_a_restart() {
 }
 
 #[tokio::test]
+async fn of_many_changes_at_once_none_is_missed() {
+    let api = FakeApi::new();
+    for n in 0..600 {
+        let ip = format!("10.0.{}.{}", n / 250, n % 250);
+        api.put(SERVICES, &format!("s-{n}"), json!({ "spec": { "clusterIP": ip } }));
+    }
+    let dns = Dns::build(api.client(), config(vec![])).await.unwrap();
+    let (resolver, shutdown, mut tasks) = (dns.resolver(), CancellationToken::new(), JoinSet::new());
+    tasks.spawn(dns.run(shutdown.clone()));
+    for n in 0..600 {
+        assert_eq!(resolver.lookup(&format!("s-{n}"), &of("default")).await.len(), 1, "s-{n}");
+    }
+}
+
+#[tokio::test]
 async fn many_endpoints_are_cut_for_udp_and_whole_for_tcp_and_take_turns() {
     let running = running(vec![]).await;
     let endpoints: Vec<Value> = (2..102).map(|n| json!({ "addresses": [format!("10.1.0.{n}")] })).collect();

@@ -50,15 +50,17 @@ impl Watch {
         let mut book = Book::default();
         let mut serial = 0_u32;
         while let Some(change) = self.changes.next().await {
-            let mut next = Some(change);
-            for _ in 0..CHANGES_TOGETHER_MAX {
-                match next {
-                    Some(Change::Service(event)) => book.note_service(&event),
-                    Some(Change::Slice(event)) => book.note_slice(&event),
-                    Some(Change::Namespace(event)) => book.note_namespace(&event),
-                    None => break,
+            let (mut next, mut together) = (Some(change), 0);
+            while let Some(change) = next.take() {
+                match change {
+                    Change::Service(event) => book.note_service(&event),
+                    Change::Slice(event) => book.note_slice(&event),
+                    Change::Namespace(event) => book.note_namespace(&event),
                 }
-                next = self.changes.next().now_or_never().flatten();
+                together += 1;
+                if together < CHANGES_TOGETHER_MAX {
+                    next = self.changes.next().now_or_never().flatten();
+                }
             }
             if let Some(cluster) = book.changed() {
                 serial = serial.wrapping_add(1);
