@@ -138,18 +138,15 @@ impl Handler {
     }
 
     fn lead_in(&self, name: &Name, kind: RecordType) -> Led {
-        let zone = self.zones.current();
-        if !zone.is_ours(name) {
+        let Some(mut answer) = self.zones.current().answer(name, kind) else {
             return match self.forwarder.has_upstream() {
                 true => Led::Outside(Reply::default(), name.clone(), kind),
                 false => Led::Here(Reply::refused(ResponseCode::Refused)),
             };
-        }
-        let failed = || Led::Here(Reply::refused(ResponseCode::ServFail));
+        };
         if !self.zones.is_whole() {
-            return failed();
+            return Led::Here(Reply::refused(ResponseCode::ServFail));
         }
-        let Some(mut answer) = zone.answer(name, kind) else { return failed() };
         if matches!(kind, RecordType::A | RecordType::AAAA) && answer.onward.is_none() {
             self.turn(&mut answer.records, kind);
         }

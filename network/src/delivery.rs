@@ -137,11 +137,15 @@ impl Delivery {
     }
 
     /// Where a connection may be brought, best first. What policies forbid ends it: others would be forbidden as well.
-    fn destinations(&self, turned: &Turned, caller: &Caller) -> impl Iterator<Item = (Address, Destination)> + use<'_> {
+    fn destinations<'a>(
+        &'a self,
+        turned: &'a Turned,
+        caller: &Caller,
+    ) -> impl Iterator<Item = (Address, Destination)> + use<'a> {
         let from = caller.from;
         let is_let = move |(to, _): &(Address, Destination)| self.table.policies().allow(from, Protocol::Tcp, *to);
-        let endpoints = turned.endpoints(caller.peer.ip()).collect::<Vec<_>>().into_iter();
-        let known = endpoints.filter_map(|to| Some((to, self.table.destination(Protocol::Tcp, to)?)));
+        let known =
+            turned.endpoints(caller.peer.ip()).filter_map(|to| Some((to, self.table.destination(Protocol::Tcp, to)?)));
         known.take_while(is_let).take(ENDPOINTS_TRIED_MAX)
     }
 

@@ -1,3 +1,5 @@
+//! Names and paths that a proxy is asked for: as upstream reads them, and never above what was asked for.
+
 use proptest::prelude::*;
 use serde_json::json;
 
