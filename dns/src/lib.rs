@@ -18,7 +18,7 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -30,13 +30,13 @@ use hickory_server::server::Server;
 use ipnet::IpNet;
 use kube::Client;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use counts::{Counts, Told};
 use forward::Forwarder;
 use resolver::Lookup;
-use server::datagrams::answer_all;
+use server::datagrams::answer_apart;
 use server::{Handler, Streams};
 use watch::Watch;
 use zone::Authority;
@@ -171,9 +171,15 @@ impl Dns {
                 tracing::error!(%error, %addr, "the DNS server no longer listens");
             }
         };
-        let datagrams = answer_all(udp, handler);
-        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), serving, datagrams) }).await;
+        // Who drops the server ends its thread too.
+        let stop = shutdown.child_token();
+        let _stops = stop.clone().drop_guard();
+        let datagrams = tokio::task::spawn_blocking(move || answer_apart(udp, handler, &stop));
+        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), serving) }).await;
         shutdown.cancelled().await;
+        if let Err(error) = datagrams.await {
+            tracing::error!(%error, "the thread for datagrams broke off");
+        }
         match tokio::time::timeout(DRAIN_MAX, server.shutdown_gracefully()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the DNS server ended with an error"),
@@ -199,12 +205,18 @@ async fn bind(wanted: SocketAddr) -> io::Result<(UdpSocket, TcpListener, SocketA
         let tcp = TcpListener::bind(wanted).await?;
         let addr = tcp.local_addr()?;
         tries -= 1;
-        match UdpSocket::bind(addr).await {
+        match bind_datagrams(addr) {
             Ok(udp) => return Ok((udp, tcp, addr)),
             Err(error) if tries == 0 => return Err(error),
             Err(_) => {}
         }
     }
+}
+
+fn bind_datagrams(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(addr)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 #[cfg(test)]

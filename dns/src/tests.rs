@@ -9,12 +9,13 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::fake_api::{FakeApi, SERVICES, SLICES};
+use crate::server::datagrams::answer_all;
 
 /// What names mean to a pod in a namespace.
 fn of(namespace: &str) -> PodNames {
@@ -295,7 +296,7 @@ async fn before_the_lists_are_there_nothing_is_denied() {
     let handler =
         Arc::new(Handler { zones: dns.zones, forwarder: dns.forwarder, turn: AtomicUsize::new(0), counts: dns.counts });
     let mut tasks = JoinSet::new();
-    tasks.spawn(answer_all(dns.udp, handler));
+    tasks.spawn(answer_all(UdpSocket::from_std(dns.udp).unwrap(), handler));
     let answer = by_udp(dns.addr, &question("web.default.svc.cluster.local.", RecordType::A)).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
 }

@@ -1,5 +1,6 @@
 //! Questions by datagram: what the zone knows is answered where the datagram is taken, with no task and no queue
-//! between; only a question that leads outside is waited for aside.
+//! between; only a question that leads outside is waited for aside. It has a thread of its own: beside other work each
+//! datagram would wake a second worker, who would find that the first one is at it.
 //!
 //! Invariant: nobody is sent more than they asked for with a refusal, and what is itself an answer is never answered,
 //! so that nobody can have two servers speak to each other or to a third.
@@ -14,27 +15,43 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use tokio::net::UdpSocket;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{Handler, Led, Reply};
 use crate::counts::Way;
 
-/// How many datagrams are taken in a row before others have their turn.
+/// How many datagrams are taken in a row before answers from outside have their turn.
 const TAKEN_TOGETHER_MAX: usize = 64;
 
 /// The longest question: one name, and what EDNS may carry.
 const QUESTION_BYTES_MAX: usize = 4096;
 
-/// Answers what comes to the socket, until it is dropped.
-pub(crate) async fn answer_all(socket: UdpSocket, handler: Arc<Handler>) {
+/// Answers what comes to the socket until `stop`, and takes its thread for as long.
+pub(crate) fn answer_apart(socket: std::net::UdpSocket, handler: Arc<Handler>, stop: &CancellationToken) {
+    let answering = || -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let socket = UdpSocket::from_std(socket)?;
+            stop.run_until_cancelled(answer_all(socket, handler)).await.unwrap_or(Ok(()))
+        })
+    };
+    if let Err(error) = answering() {
+        tracing::error!(%error, "the DNS server no longer hears datagrams");
+    }
+}
+
+/// Answers what comes to the socket.
+///
+/// # Errors
+/// When nothing can come any more.
+pub(crate) async fn answer_all(socket: UdpSocket, handler: Arc<Handler>) -> io::Result<()> {
     let socket = Arc::new(socket);
     let mut outside = JoinSet::new();
     let mut buffer = vec![0; QUESTION_BYTES_MAX];
     loop {
-        if let Err(error) = socket.readable().await {
-            tracing::error!(%error, "the DNS server no longer hears datagrams");
-            return;
-        }
+        socket.readable().await?;
         for _ in 0..TAKEN_TOGETHER_MAX {
             match socket.try_recv_from(&mut buffer) {
                 Ok((length, client)) => {
@@ -49,7 +66,6 @@ pub(crate) async fn answer_all(socket: UdpSocket, handler: Arc<Handler>) {
             }
         }
         while outside.try_join_next().is_some() {}
-        tokio::task::yield_now().await;
     }
 }
 
