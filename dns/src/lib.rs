@@ -133,7 +133,7 @@ impl Dns {
         let upstreams = others(config.upstreams);
         let stubs = config.stub_domains.into_iter();
         let stubs = stubs.map(|(name, servers)| Ok((domain_of(&name)?, others(servers)))).collect::<Result<_, _>>()?;
-        let authority = Arc::new(Authority { domain, ranges: config.cluster_ranges });
+        let authority = Arc::new(Authority::new(domain, config.cluster_ranges));
         let watch = Watch::new(&client, Arc::clone(&authority));
         let zones = Arc::new(Zones::new(authority));
         let forwarder = Arc::new(Forwarder::new(upstreams, stubs));

@@ -5,7 +5,7 @@
 //! them leaks.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
@@ -18,24 +18,37 @@ mod records;
 
 use cluster::Cluster;
 use place::place;
-use records::Held;
+use records::{Held, Meant};
 
 /// How many seconds an answer may be kept, also that there is none: `CoreDNS`' figure for a cluster's names.
 pub(crate) const TTL: u32 = 5;
 
+/// The name that is this machine's own everywhere.
+const LOCALHOST: &str = "localhost";
+
 /// How many aliases are followed: one Service may name another, and two may name each other.
 const ALIASES_MAX: usize = 8;
 
-/// No name of the zone has more labels before the zone's own.
-const LABELS_MAX: usize = 5;
+/// How many bytes most names of the zone have before the zone's own: those of a Service.
+const BEFORE_BYTES: usize = 64;
 
 /// For which names the zone answers.
 #[derive(Debug, Clone)]
 pub(crate) struct Authority {
     /// The domain of the cluster's names, absolute and in lower case.
-    pub(crate) domain: Name,
+    domain: Name,
+    /// The same without its last dot.
+    text: String,
     /// The ranges of addresses whose reverse names are the cluster's own.
-    pub(crate) ranges: Vec<IpNet>,
+    ranges: Vec<IpNet>,
+}
+
+impl Authority {
+    /// Answers for an absolute domain in lower case, and for the reverse names of the ranges.
+    pub(crate) fn new(domain: Name, ranges: Vec<IpNet>) -> Self {
+        let text = domain.to_ascii().trim_end_matches('.').to_owned();
+        Self { domain, text, ranges }
+    }
 }
 
 /// All names of a cluster.
@@ -90,9 +103,14 @@ impl Zone {
         Self { authority, serial, cluster }
     }
 
-    /// Whether only this zone may answer for the name.
-    pub(crate) fn is_ours(&self, name: &Name) -> bool {
-        self.realm(name).is_some()
+    /// Whether only this zone may answer for the name, which is in lower case and without its last dot.
+    pub(crate) fn is_ours(&self, text: &str) -> bool {
+        self.before(text).is_some()
+            || match text.rsplit_once('.').map_or(text, |(_, last)| last) {
+                LOCALHOST => true,
+                "arpa" => Name::from_ascii(format!("{text}.")).is_ok_and(|name| self.realm(&name).is_some()),
+                _ => false,
+            }
     }
 
     /// The answer to a question, or nothing if the name is not ours.
@@ -133,27 +151,28 @@ impl Zone {
         Some(answer)
     }
 
-    /// The addresses of a name, as look-ups in process want them; nothing if the name is not ours.
-    pub(crate) fn look_up(&self, name: &Name) -> Option<Found> {
-        let mut realm = self.realm(name)?;
-        let mut name = Cow::Borrowed(name);
+    /// The addresses of a name, as look-ups in process want them; nothing if the name is not ours. The name is in lower
+    /// case and without its last dot.
+    pub(crate) fn look_up(&self, text: &str) -> Option<Found> {
+        let mut text = Cow::Borrowed(text);
         for _ in 0..ALIASES_MAX {
-            let (first, second) = match self.held(&realm, &name, RecordType::A) {
-                Held::Nothing => return Some(Found::Nothing),
-                Held::Records(first, _) => (first, self.held(&realm, &name, RecordType::AAAA)),
-                alias @ Held::Alias(_) => (Vec::new(), alias),
+            let Some(before) = self.before(&text) else {
+                return match text.as_ref() {
+                    LOCALHOST => Some(Found::Addresses(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])),
+                    _ => self.is_ours(&text).then_some(Found::Nothing),
+                };
             };
-            match second {
-                Held::Alias(target) => name = Cow::Owned(target),
-                Held::Records(second, _) => {
-                    let found: Vec<IpAddr> = first.iter().chain(&second).filter_map(address_in).collect();
-                    return Some(if found.is_empty() { Found::Nothing } else { Found::Addresses(found) });
+            match self.meant(&place(before)) {
+                Meant::Addresses(ips) if !ips.is_empty() => {
+                    let mut ips = ips.into_owned();
+                    ips.sort_by_key(IpAddr::is_ipv6);
+                    return Some(Found::Addresses(ips));
                 }
-                Held::Nothing => return Some(Found::Nothing),
-            }
-            match self.realm(&name) {
-                Some(next) => realm = next,
-                None => return Some(Found::Outside(name.into_owned())),
+                Meant::Addresses(_) | Meant::Nothing => return Some(Found::Nothing),
+                Meant::Alias(target) if self.realm(target).is_none() => return Some(Found::Outside(target.clone())),
+                Meant::Alias(target) => {
+                    text = Cow::Owned(target.to_lowercase().to_ascii().trim_end_matches('.').to_owned());
+                }
             }
         }
         Some(Found::Nothing)
@@ -161,19 +180,7 @@ impl Zone {
 
     fn held(&self, realm: &Realm, name: &Name, kind: RecordType) -> Held {
         match realm {
-            Realm::Cluster => {
-                let name = name.to_lowercase();
-                let Some(count) = name.iter().len().checked_sub(self.authority.domain.iter().len()) else {
-                    return Held::Nothing;
-                };
-                let mut labels = [""; LABELS_MAX];
-                let Some(places) = labels.get_mut(..count) else { return Held::Nothing };
-                for (place, label) in places.iter_mut().zip(name.iter()) {
-                    let Ok(label) = std::str::from_utf8(label) else { return Held::Nothing };
-                    *place = label;
-                }
-                self.at(&place(places), kind)
-            }
+            Realm::Cluster => self.text_before(name).map_or(Held::Nothing, |before| self.at(&place(&before), kind)),
             Realm::Localhost if name.iter().len() > 1 => Held::Nothing,
             Realm::Localhost => Held::Records(
                 match kind {
@@ -190,6 +197,29 @@ impl Zone {
                 Held::Records(is_apex.then(|| RData::SOA(self.soa())).into_iter().collect(), Vec::new())
             }
         }
+    }
+
+    /// What a name in lower case has before the cluster's domain, if it is in that.
+    fn before<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let rest = text.strip_suffix(self.authority.text.as_str())?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_suffix('.') }
+    }
+
+    /// What a name has before the cluster's domain, in lower case; nothing if it has what no name in a cluster has.
+    fn text_before(&self, name: &Name) -> Option<String> {
+        let count = name.iter().len().checked_sub(self.authority.domain.iter().len())?;
+        let mut text = Vec::with_capacity(BEFORE_BYTES);
+        for label in name.iter().take(count) {
+            if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+                return None;
+            }
+            if !text.is_empty() {
+                text.push(b'.');
+            }
+            text.extend_from_slice(label);
+        }
+        text.make_ascii_lowercase();
+        String::from_utf8(text).ok()
     }
 
     /// Whose the name is, if it is ours.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::SetOnce;
 
 use crate::zone::cluster::Cluster;
@@ -36,8 +36,8 @@ impl Zones {
     }
 
     /// The zone, whole or not.
-    pub(crate) fn current(&self) -> Arc<Zone> {
-        self.current.load_full()
+    pub(crate) fn current(&self) -> Guard<Arc<Zone>> {
+        self.current.load()
     }
 
     /// Whether all Services are known.
@@ -46,7 +46,7 @@ impl Zones {
     }
 
     /// The zone, as soon as it is whole, or as it is after some patience.
-    pub(crate) async fn whole(&self) -> Arc<Zone> {
+    pub(crate) async fn whole(&self) -> Guard<Arc<Zone>> {
         if !self.is_whole() && tokio::time::timeout(FIRST_ZONE_PATIENCE, self.whole.wait()).await.is_err() {
             tracing::warn!("names are looked up before the cluster's Services are known");
         }

@@ -3,10 +3,10 @@
 //!
 //! It refuses what has no name in DNS: a port or a host name that is no label has no record.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use coracle_api::wellknown::NAMESPACE_KUBE_SYSTEM;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
@@ -17,8 +17,8 @@ use super::{TTL, Zone};
 /// The version of the schema that the zone follows.
 const SCHEMA_VERSION: &str = "1.1.0";
 
-/// The Service by which the DNS server itself is found.
-const DNS_SERVICE: &str = "kube-dns";
+/// The Service by which the DNS server itself is found, in the namespace `kube-system`.
+const DNS_SERVICE: &str = "kube-dns.kube-system";
 
 /// The weights of all records of one SRV answer together: endpoints are equal, so each has its share.
 const SRV_WEIGHTS: usize = 100;
@@ -32,6 +32,17 @@ pub(super) enum Held {
     Alias(Name),
     /// The records of the type asked for, maybe none, and those that are likely to be asked for next.
     Records(Vec<RData>, Vec<Record>),
+}
+
+/// The addresses that a name stands for.
+#[derive(Debug)]
+pub(super) enum Meant<'a> {
+    /// None: there is no such name, or nobody is at it.
+    Nothing,
+    /// Those of another name.
+    Alias(&'a Name),
+    /// These, each once.
+    Addresses(Cow<'a, [IpAddr]>),
 }
 
 impl Held {
@@ -63,17 +74,48 @@ impl Zone {
             }
             Place::Version => Held::none(),
             Place::Apex => self.apex(kind),
-            Place::NameServer => Held::these(addresses(self.name_server().map_or(&[][..], |(_, ips)| ips), kind)),
-            Place::Service(key) => {
-                self.cluster.service(key).map_or(Held::Nothing, |named| self.service(key, named, kind))
-            }
+            Place::Service(key) => self.service(key, place, kind),
             Place::Protocol(key, protocol) => {
                 let has = |named: &Named| ports(named).any(|port| port.is_of(protocol) && !port.name.is_empty());
                 Held::none_if(self.cluster.service(key).is_some_and(has))
             }
             Place::Port(key, protocol, port) => self.port(key, protocol, port, kind),
-            Place::Endpoint(key, label) => self.endpoint(key, label, kind),
-            Place::Pod(label, namespace) => self.pod(label, namespace, kind),
+            Place::Endpoint(key, label) if kind == RecordType::SRV => self.endpoint(key, label),
+            Place::NameServer | Place::Endpoint(..) | Place::Pod(..) => self.meant(place).of(kind),
+        }
+    }
+
+    /// The addresses at a place.
+    pub(super) fn meant(&self, place: &Place<'_>) -> Meant<'_> {
+        match place {
+            Place::NameServer => Meant::Addresses(self.name_server().map_or(&[][..], |(_, ips)| ips).into()),
+            // Sections 2.3.1, 2.4.1, 2.5: what a Service's own name means.
+            Place::Service(key) => match self.cluster.service(key).map(|named| (named, named.asked.as_deref())) {
+                None | Some((_, None)) => Meant::Nothing,
+                Some((_, Some(Asked { kind: Kind::ClusterIps(ips), .. }))) => Meant::Addresses(ips.as_ref().into()),
+                Some((_, Some(Asked { kind: Kind::External(target), .. }))) => Meant::Alias(target),
+                Some((named, Some(Asked { kind: Kind::Headless, .. }))) => {
+                    Meant::those(named.endpoints().map(|(endpoint, _)| endpoint.ip))
+                }
+            },
+            // Section 2.4.1: an endpoint by its host name. Those of Services with a cluster address have names as well.
+            Place::Endpoint(key, label) => match self.cluster.service(key).filter(|named| !named.is_external()) {
+                None => Meant::Nothing,
+                Some(named) => Meant::those(named.labelled(label).map(|(endpoint, _)| endpoint.ip)),
+            },
+            // Section 2.6: a pod by its address, for any address: who asks knows it already.
+            Place::Pod(label, namespace) => {
+                let is_v4 = label.matches('-').count() == 3 && !label.contains("--");
+                let ip = made_of(label, if is_v4 { '.' } else { ':' });
+                Meant::those(ip.into_iter().filter(|_| self.cluster.has_namespace(namespace)))
+            }
+            Place::Apex
+            | Place::Version
+            | Place::Between
+            | Place::Namespace(_)
+            | Place::Protocol(..)
+            | Place::Port(..)
+            | Place::Nowhere => Meant::Nothing,
         }
     }
 
@@ -90,25 +132,19 @@ impl Zone {
 
     /// The Service by which the zone's server is found, and its addresses.
     fn name_server(&self) -> Option<(Name, &[IpAddr])> {
-        let key = format!("{DNS_SERVICE}.{NAMESPACE_KUBE_SYSTEM}");
-        match self.cluster.service(&key)?.asked.as_deref()? {
-            Asked { kind: Kind::ClusterIps(ips), .. } => Some((self.service_name(&key)?, ips)),
+        match self.cluster.service(DNS_SERVICE)?.asked.as_deref()? {
+            Asked { kind: Kind::ClusterIps(ips), .. } => Some((self.service_name(DNS_SERVICE)?, ips)),
             _ => None,
         }
     }
 
-    /// Sections 2.3.1, 2.4.1, 2.5: what a Service's own name means.
-    fn service(&self, key: &str, named: &Named, kind: RecordType) -> Held {
-        match named.asked.as_deref().map(|asked| &asked.kind) {
-            None => Held::Nothing,
-            Some(Kind::External(target)) if kind == RecordType::CNAME => {
-                Held::these(vec![RData::CNAME(CNAME(target.clone()))])
+    fn service(&self, key: &str, place: &Place<'_>, kind: RecordType) -> Held {
+        match (kind, self.meant(place)) {
+            (RecordType::CNAME, Meant::Alias(target)) => Held::these(vec![RData::CNAME(CNAME(target.clone()))]),
+            (RecordType::SRV, Meant::Addresses(_)) => {
+                self.cluster.service(key).map_or(Held::Nothing, |named| self.srv(key, named, |_| true))
             }
-            Some(Kind::External(target)) => Held::Alias(target.clone()),
-            Some(Kind::Headless) if named.endpoints().next().is_none() => Held::Nothing,
-            Some(_) if kind == RecordType::SRV => self.srv(key, named, |_| true),
-            Some(Kind::ClusterIps(ips)) => Held::these(addresses(ips, kind)),
-            Some(Kind::Headless) => Held::these(distinct(named.endpoints().map(|(endpoint, _)| endpoint.ip), kind)),
+            (_, meant) => meant.of(kind),
         }
     }
 
@@ -123,26 +159,15 @@ impl Zone {
         }
     }
 
-    /// Section 2.4.1: an endpoint by its host name. Those of Services with a cluster address have names as well.
-    fn endpoint(&self, key: &str, label: &str, kind: RecordType) -> Held {
+    /// The ports of an endpoint by its host name.
+    fn endpoint(&self, key: &str, label: &str) -> Held {
         let Some(named) = self.cluster.service(key).filter(|named| !named.is_external()) else { return Held::Nothing };
-        let mut ips = named.endpoints().filter(|(e, _)| e.is_labelled(label)).map(|(e, _)| e.ip).peekable();
-        match (ips.peek().is_some(), kind) {
-            (false, _) => Held::Nothing,
-            (true, RecordType::SRV) => {
-                let meant = named.endpoints().filter(|(endpoint, _)| endpoint.is_labelled(label));
-                let each = meant.flat_map(|(endpoint, ports)| ports.iter().map(move |port| (endpoint, port.number)));
-                self.srv_of_endpoints(key, &each.collect::<Vec<_>>())
-            }
-            (true, _) => Held::these(distinct(ips, kind)),
+        let mut meant = named.labelled(label).peekable();
+        if meant.peek().is_none() {
+            return Held::Nothing;
         }
-    }
-
-    /// Section 2.6: a pod by its address, for any address: who asks knows it already.
-    fn pod(&self, label: &str, namespace: &str, kind: RecordType) -> Held {
-        let is_v4 = label.matches('-').count() == 3 && !label.contains("--");
-        let ip = made_of(label, if is_v4 { '.' } else { ':' }).filter(|_| self.cluster.has_namespace(namespace));
-        ip.map_or(Held::Nothing, |ip| Held::these(addresses(&[ip], kind)))
+        let each = meant.flat_map(|(endpoint, ports)| ports.iter().map(move |port| (endpoint, port.number)));
+        self.srv_of_endpoints(key, &each.collect::<Vec<_>>())
     }
 
     /// Sections 2.3.3 and 2.4.3: the names that an address has.
@@ -216,7 +241,31 @@ impl Zone {
     }
 }
 
+impl<'a> Meant<'a> {
+    /// Each address once, or nothing if there is none.
+    fn those(ips: impl Iterator<Item = IpAddr>) -> Self {
+        let mut ips: Vec<IpAddr> = ips.collect();
+        ips.sort_unstable();
+        ips.dedup();
+        if ips.is_empty() { Self::Nothing } else { Self::Addresses(ips.into()) }
+    }
+
+    /// The records of them.
+    fn of(self, kind: RecordType) -> Held {
+        match self {
+            Self::Nothing => Held::Nothing,
+            Self::Alias(target) => Held::Alias(target.clone()),
+            Self::Addresses(ips) => Held::these(addresses(&ips, kind)),
+        }
+    }
+}
+
 impl Named {
+    /// The endpoints with this label.
+    fn labelled(&self, label: &str) -> impl Iterator<Item = (&Endpoint, &[Port])> {
+        self.endpoints().filter(move |(endpoint, _)| endpoint.is_labelled(label))
+    }
+
     fn is_external(&self) -> bool {
         matches!(self.asked.as_deref(), Some(Asked { kind: Kind::External(_), .. }))
     }
@@ -247,15 +296,6 @@ fn ports(named: &Named) -> Box<dyn Iterator<Item = &Port> + '_> {
 /// The addresses of the family that is asked for.
 fn addresses(ips: &[IpAddr], kind: RecordType) -> Vec<RData> {
     ips.iter().copied().map(address).filter(|data| data.record_type() == kind).collect()
-}
-
-/// The same of many, each once.
-fn distinct(ips: impl Iterator<Item = IpAddr>, kind: RecordType) -> Vec<RData> {
-    let wanted = |ip: &IpAddr| kind == if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA };
-    let mut ips: Vec<IpAddr> = ips.filter(wanted).collect();
-    ips.sort_unstable();
-    ips.dedup();
-    ips.into_iter().map(address).collect()
 }
 
 fn address(ip: IpAddr) -> RData {
