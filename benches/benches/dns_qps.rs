@@ -161,7 +161,8 @@ fn question(service: &str) -> Vec<u8> {
     message
 }
 
-/// An API server of Services and slices, which makes them as it is asked for them.
+/// An API server of Services and slices, which makes them as it is asked for them, page by page, and keeps none: what the
+/// process holds is the DNS server's.
 #[derive(Clone)]
 struct Api {
     count: usize,
@@ -194,12 +195,16 @@ impl Api {
             });
             return Response::new(StreamBody::new(lines.boxed()).boxed_unsync());
         }
-        let items: Vec<Value> = match path {
-            "/api/v1/services" => (0..self.count).map(service).collect(),
-            "/api/v1/namespaces" => vec![json!({"metadata": {"name": "default"}})],
-            _ => (0..self.count).map(|number| slice(number, 0)).collect(),
+        let of = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.parse::<usize>().ok());
+        let (first, limit) = (of("continue=").unwrap_or(0), of("limit=").unwrap_or(usize::MAX));
+        let page = first..self.count.min(first.saturating_add(limit));
+        let rest = if page.end < self.count { page.end.to_string() } else { String::new() };
+        let (items, rest): (Vec<Value>, _) = match path {
+            "/api/v1/services" => (page.map(service).collect(), rest),
+            "/api/v1/namespaces" => (vec![json!({"metadata": {"name": "default"}})], String::new()),
+            _ => (page.map(|number| slice(number, 0)).collect(), rest),
         };
-        let list = json!({"metadata": {"resourceVersion": "1"}, "items": items}).to_string();
+        let list = json!({"metadata": {"resourceVersion": "1", "continue": rest}, "items": items}).to_string();
         Response::new(Full::new(Bytes::from(list)).boxed_unsync())
     }
 
