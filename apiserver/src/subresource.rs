@@ -20,12 +20,14 @@ use crate::machine::{Call, Machine};
 use crate::registry::{Row, Subresource};
 use crate::request::{ResourcePath, Verb};
 
+pub(crate) use proxy::{FORWARDED_FOR, proxy};
+
 /// Does what the request asks with a subresource.
 pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
     let asked = call.path.subresource.as_str();
     let found = call.row.subresources.iter().find(|s| s.name() == asked).copied();
-    // Only a proxy has something below it: the path of what is asked through it.
-    let found = found.filter(|s| call.path.rest.is_empty() || *s == Subresource::Proxy);
+    // Only a proxy has something below it, and that does not come here.
+    let found = found.filter(|_| call.path.rest.is_empty());
     let Some(subresource) = found else { return Err(Failure::NoSuchPath.into()) };
     if !subresource.verbs().contains(&verb.as_str()) {
         return Err(Failure::MethodNotAllowed.into());
@@ -40,7 +42,7 @@ pub(crate) async fn perform(verb: Verb, call: Call) -> Answer {
         Subresource::Log => log::log(&call).await,
         Subresource::Eviction => eviction::evict(&call).await,
         Subresource::Token => token::issue(&call).await,
-        Subresource::Proxy => proxy::proxy(verb, &call).await,
+        Subresource::Proxy => Err(Failure::NoSuchPath.into()),
         Subresource::Attach | Subresource::Exec | Subresource::PortForward => {
             connect::connect(verb, &call, subresource).await
         }

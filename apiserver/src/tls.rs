@@ -1,11 +1,12 @@
 //! The listener: TCP, TLS and HTTP/1.1 or HTTP/2, a task a connection, each with its limits.
 //!
-//! Invariant: the only extensions that a request from a socket gets are what its client certificate is worth, and what
-//! it takes to take the connection over.
+//! Invariant: the only extensions that a request from a socket gets are what its client certificate is worth, where it
+//! comes from, and what it takes to take the connection over.
 
 mod clients;
 mod patience;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,10 @@ pub enum TlsError {
     Verifier(#[source] rustls::server::VerifierBuilderError),
 }
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// How the server speaks TLS: its own certificate, and whom it takes client certificates of.
 #[derive(Clone)]
 pub(crate) struct Tls {
@@ -128,9 +133,9 @@ pub(crate) async fn serve(listener: TcpListener, tls: Tls, router: Router, stopp
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (tls, router) = (tls.clone(), router.clone());
-                connections.spawn(connection(stream, tls, router, stopping.clone()));
+                connections.spawn(connection(stream, Peer(peer.ip()), tls, router, stopping.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -155,7 +160,7 @@ async fn correct(error: &std::io::Error, mut stream: TcpStream) {
     }
 }
 
-async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: CancellationToken) {
+async fn connection(stream: TcpStream, peer: Peer, tls: Tls, router: Router, stopping: CancellationToken) {
     // Answers are written whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
     let stream = match timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream).into_fallible()).await {
@@ -174,6 +179,7 @@ async fn connection(stream: TcpStream, tls: Tls, router: Router, stopping: Cance
         extensions.remove::<Identity>();
         extensions.remove::<Certificate>();
         extensions.insert(for_requests.clone());
+        extensions.insert(peer);
         if let Some(certificate) = &certificate {
             extensions.insert(certificate.clone());
         }

@@ -1,8 +1,8 @@
 //! `proxy`: a request that is handed on to what an object serves.
 //!
 //! A node's proxy is its kubelet's own API, with all its paths; what is asked there is the kubelet's to judge. A pod is
-//! asked at a port of its own, a Service at one of its ready endpoints, both by the kubelet of the pod's node. Who
-//! answers there is told the pod's own address as host, and nothing that proves to us who asks.
+//! asked at a port of its own, a Service at one of its ready pods, both by the kubelet of the pod's node. Bodies go
+//! through as they come, in both directions. Who answers is told nothing that proves to us who asks.
 
 mod target;
 
@@ -16,16 +16,15 @@ use http::header::{
     CONTENT_LENGTH, EXPECT, HOST, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::connect::{node_is_there, upgrades};
 use crate::answer::{Answer, Refused};
 use crate::machine::Call;
-use crate::request::Verb;
 use crate::store::{Key, Prefix};
-use target::{Endpoint, Named, Scheme};
+use target::{Named, Scheme};
 
 /// The port that names a kubelet, as upstream's nodes have it.
 const KUBELET_PORT: &str = "10250";
@@ -54,33 +53,41 @@ const OF_ORIGINS: [HeaderName; 6] = [
     ACCESS_CONTROL_MAX_AGE,
 ];
 
+/// For whom a request is handed on: each proxy on its way adds who asked it.
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
-/// Hands the request on.
-pub(super) async fn proxy(verb: Verb, call: &Call) -> Answer {
+/// What may be asked with: upstream's seven.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// Hands the request on. What it was sent with is taken if it comes to that, and is read as whoever is asked reads it.
+pub(crate) async fn proxy(call: &Call, method: Method, sent: &mut Option<axum::body::Body>) -> Answer {
+    if !METHODS.contains(&method) {
+        return Err(Failure::MethodNotAllowed.into());
+    }
     let (what, asked) = (call.row.singular, call.path.name.as_str());
     let named = Named::read(asked).ok_or_else(|| Refused::bad_request(format!("invalid {what} request {asked:?}")))?;
     if (call.row.group, call.row.plural) == ("", "nodes") {
-        return to_node(verb, call, named).await;
+        return to_node(call, method, sent, named).await;
     }
     let object = call.store().get(&call.key(named.name)).ok_or_else(|| Refused::not_found(&call.row, named.name))?;
     let object = object.value();
-    if call.path.rest.is_empty() && verb == Verb::Get {
+    let (pod, port) = if call.row.plural == "pods" {
+        let port = target::pod_port(&object, named).map_err(Failure::Unavailable)?;
+        (object, port)
+    } else {
+        chosen(endpoints(call, &object, named)?)?
+    };
+    if target::ip(&pod).is_empty() {
+        return Err(Refused::bad_request("address not allowed"));
+    }
+    if call.path.rest.is_empty() && matches!(method, Method::GET | Method::HEAD) && !upgrades(call) {
         return Ok(to_its_root(call));
     }
-    if call.row.plural == "pods" {
-        let port = target::pod_port(&object, named).map_err(Failure::Unavailable)?;
-        return to_pod(verb, call, &object, named.scheme, port).await;
-    }
-    let endpoint = chosen(endpoints(call, &object, named)?)?;
-    let pod =
-        endpoint.pod.as_ref().and_then(|pod| call.machine.store.get(&Key::new("", "pods", &call.path.namespace, pod)));
-    let Endpoint { ip, port, .. } = endpoint;
-    let why = format!("error trying to reach service: endpoint {ip}:{port} is no pod of this cluster");
-    let pod = pod.ok_or(Failure::Unavailable(why))?.value();
-    to_pod(verb, call, &pod, named.scheme, port).await
+    to_pod(call, method, sent, &pod, named.scheme, port).await
 }
 
 /// Paths of a page are relative to its folder: without a slash at the end, they would leave the proxy.
@@ -99,7 +106,9 @@ fn root(call: &Call) -> String {
     format!("/api/{}/namespaces/{}/{}/{}/proxy", path.version, path.namespace, path.resource, path.name)
 }
 
-fn endpoints(call: &Call, service: &Value, named: Named<'_>) -> Result<Vec<Endpoint>, Failure> {
+/// The pods of a Service, and where they are asked. What is no pod of its namespace is not asked, as by upstream: by us,
+/// a client would get to what it may not reach itself.
+fn endpoints(call: &Call, service: &Value, named: Named<'_>) -> Result<Vec<(Value, u16)>, Failure> {
     let prefix = Prefix::namespace("discovery.k8s.io", "endpointslices", &call.path.namespace);
     let all: Vec<Value> = call.machine.store.list(&prefix).entries.iter().map(|entry| entry.value()).collect();
     let is_of_service = |slice: &&Value| {
@@ -107,11 +116,12 @@ fn endpoints(call: &Call, service: &Value, named: Named<'_>) -> Result<Vec<Endpo
         labels.and_then(|labels| labels.get(LABEL_SERVICE_NAME)).and_then(Value::as_str) == Some(named.name)
     };
     let slices: Vec<&Value> = all.iter().filter(is_of_service).collect();
-    target::endpoints(service, &slices, named, &call.path.name).map_err(Failure::Unavailable)
+    let pod = |name: &str| Some(call.machine.store.get(&Key::new("", "pods", &call.path.namespace, name))?.value());
+    target::endpoints(service, &slices, named, &call.path.name, pod).map_err(Failure::Unavailable)
 }
 
 /// Any of them.
-fn chosen(mut endpoints: Vec<Endpoint>) -> Result<Endpoint, Failure> {
+fn chosen<T>(mut endpoints: Vec<T>) -> Result<T, Failure> {
     let mut bytes = [0; size_of::<usize>()];
     // Without random bytes it is the first one.
     let _ = getrandom::fill(&mut bytes);
@@ -119,11 +129,15 @@ fn chosen(mut endpoints: Vec<Endpoint>) -> Result<Endpoint, Failure> {
     place.map(|place| endpoints.swap_remove(place)).ok_or_else(|| Failure::Unavailable("no endpoints".to_owned()))
 }
 
-async fn to_pod(verb: Verb, call: &Call, pod: &Value, scheme: Scheme, port: u16) -> Answer {
+async fn to_pod(
+    call: &Call,
+    method: Method,
+    sent: &mut Option<axum::body::Body>,
+    pod: &Value,
+    scheme: Scheme,
+    port: u16,
+) -> Answer {
     let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default();
-    if text("/status/podIP").is_empty() {
-        return Err(Refused::bad_request("address not allowed"));
-    }
     let node = text("/spec/nodeName");
     node_is_there(call, node)?;
     let kubelet = NodeName::new(node).ok().and_then(|node| call.machine.nodes.kubelet(&node));
@@ -131,8 +145,9 @@ async fn to_pod(verb: Verb, call: &Call, pod: &Value, scheme: Scheme, port: u16)
         kubelet.ok_or_else(|| unreachable(call, text("/metadata/name"), "is on a node that cannot be reached"))?;
     let (namespace, name) = (&call.path.namespace, text("/metadata/name"));
     let path = target::below(&call.path.rest);
-    let mut request = request(verb, call, &format!("/proxy/{namespace}/{name}/{}:{port}{path}", scheme.as_str()))?;
-    *request.headers_mut() = handed_on(call, &path);
+    let place = format!("/proxy/{namespace}/{name}/{}:{port}{path}", scheme.as_str());
+    let mut request = request(call, method, sent, &place)?;
+    *request.headers_mut() = handed_on(call, request.body(), &path);
     let upgrade = call.upgrade.as_ref().filter(|_| upgrades(call));
     if let Some(upgrade) = upgrade {
         request.extensions_mut().insert(upgrade.connection.clone());
@@ -144,33 +159,41 @@ async fn to_pod(verb: Verb, call: &Call, pod: &Value, scheme: Scheme, port: u16)
         _ => strip(answer.headers_mut()),
     }
     OF_ORIGINS.iter().for_each(|name| drop(answer.headers_mut().remove(name)));
-    // Where else to look is told relative to the pod's own root, which is not ours.
-    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let moved = location.filter(|to| to.starts_with('/') && !to.starts_with("//"));
-    if let Some(moved) = moved.and_then(|to| HeaderValue::try_from(root(call) + to).ok()) {
+    let hosts = [Some(format!("{}:{port}", target::ip(pod))), header(&call.headers, &HOST).map(str::to_owned)];
+    let moved = header(answer.headers(), &LOCATION).and_then(|to| target::moved(to, &root(call), &hosts));
+    if let Some(moved) = moved.and_then(|to| HeaderValue::try_from(to).ok()) {
         answer.headers_mut().insert(LOCATION, moved);
     }
     Ok(streamed(call, answer))
 }
 
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
 /// The client's headers, as far as a pod is to see them.
-fn handed_on(call: &Call, path: &str) -> HeaderMap {
+fn handed_on(call: &Call, body: &Body, path: &str) -> HeaderMap {
     let mut headers = call.headers.clone();
     let upgrade = headers.get(UPGRADE).filter(|_| call.upgrade.is_some() && upgrades(call)).cloned();
+    let is_measured = headers.contains_key(CONTENT_LENGTH);
     strip(&mut headers);
-    let ours = |name: &HeaderName| {
-        let name = name.as_str();
-        ["impersonate-", "x-remote-", "x-forwarded-"].iter().any(|prefix| name.starts_with(prefix))
+    let ours = |name: &&HeaderName| {
+        let is_ours =
+            ["impersonate-", "x-remote-", "x-forwarded-"].iter().any(|prefix| name.as_str().starts_with(prefix));
+        is_ours && **name != FORWARDED_FOR
     };
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
-    let host = headers.get(HOST).cloned();
-    for name in ours.into_iter().chain([AUTHORIZATION, HOST, EXPECT, CONTENT_LENGTH]) {
+    let ours: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
+    for name in ours.into_iter().chain([AUTHORIZATION, EXPECT, CONTENT_LENGTH]) {
         headers.remove(name);
     }
+    // What was found to be its length is told, not what was said.
+    let length = http_body::Body::size_hint(body).exact().filter(|_| is_measured);
+    headers.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
+    let host = headers.get(HOST).cloned();
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers.extend(HeaderValue::try_from(root(call) + path).ok().map(|uri| (FORWARDED_URI, uri)));
@@ -187,7 +210,7 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-async fn to_node(verb: Verb, call: &Call, named: Named<'_>) -> Answer {
+async fn to_node(call: &Call, method: Method, sent: &mut Option<axum::body::Body>, named: Named<'_>) -> Answer {
     let Named { name, port, .. } = named;
     node_is_there(call, name)?;
     if !matches!(port, "" | KUBELET_PORT) {
@@ -196,15 +219,25 @@ async fn to_node(verb: Verb, call: &Call, named: Named<'_>) -> Answer {
     let kubelet = NodeName::new(name).ok().and_then(|node| call.machine.nodes.kubelet(&node));
     let kubelet = kubelet.ok_or_else(|| unreachable(call, name, "cannot be reached"))?;
     let path = if call.path.rest.is_empty() { "/" } else { &call.path.rest };
-    Ok(streamed(call, kubelet.serve(request(verb, call, path)?).await))
+    // Whoever sends the answer leaves its body out.
+    let method = if method == Method::HEAD { Method::GET } else { method };
+    Ok(streamed(call, kubelet.serve(request(call, method, sent, path)?).await))
 }
 
 /// A request for a kubelet, with the client's query and body.
-fn request(verb: Verb, call: &Call, path: &str) -> Result<HttpRequest, Refused> {
+fn request(
+    call: &Call,
+    method: Method,
+    sent: &mut Option<axum::body::Body>,
+    path: &str,
+) -> Result<HttpRequest, Refused> {
     let uri = if call.query.is_empty() { path.to_owned() } else { format!("{path}?{}", call.query) };
-    let body = http_body_util::Full::new(call.body.clone()).map_err(|never| match never {}).boxed_unsync();
-    let request: Result<HttpRequest, _> = Request::builder().method(method(verb)).uri(uri).body(Body::new(body));
-    request.map_err(|error| Refused::bad_request(format!("the path cannot be handed on: {error}")))
+    let uri =
+        Uri::try_from(uri).map_err(|error| Refused::bad_request(format!("the path cannot be handed on: {error}")))?;
+    let body = sent.take().unwrap_or_default().map_err(Into::into).boxed_unsync();
+    let mut request = Request::new(body);
+    (*request.method_mut(), *request.uri_mut()) = (method, uri);
+    Ok(request)
 }
 
 /// The answer, for as long as we are there.
@@ -219,15 +252,4 @@ fn streamed(call: &Call, answer: Response<Body>) -> axum::response::Response {
 fn unreachable(call: &Call, name: &str, why: &str) -> Refused {
     let what = call.row.singular;
     Failure::Unavailable(format!("error trying to reach service: {what} {name:?} {why}")).into()
-}
-
-/// The method that was read as this verb.
-fn method(verb: Verb) -> Method {
-    match verb {
-        Verb::Get | Verb::List | Verb::Watch => Method::GET,
-        Verb::Create => Method::POST,
-        Verb::Update => Method::PUT,
-        Verb::Patch => Method::PATCH,
-        Verb::Delete | Verb::DeleteCollection => Method::DELETE,
-    }
 }

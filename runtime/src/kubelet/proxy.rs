@@ -1,7 +1,8 @@
 //! `proxy`: one request to a port of a pod, as whoever is on its node would make it.
 //!
 //! A server of this process is asked without a connection; any other over one of its own, so that a pod that is gone is
-//! never met by a request that was to be somebody else's. The host that the pod is told is its own address.
+//! never met by a request that was to be somebody else's. The host that the pod is told is the one that the client asked,
+//! and its own address only for want of that.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -68,7 +69,7 @@ impl Kubelet {
             return refused(StatusCode::BAD_REQUEST, "the path cannot be handed on".to_owned());
         };
         *request.uri_mut() = Uri::from(path);
-        request.headers_mut().insert(HOST, told);
+        request.headers_mut().entry(HOST).or_insert(told);
         match ask(&self.streaming, attached, asked.is_https, host, request).await {
             Ok(answer) => answer,
             Err(why) => unreached(&why),

@@ -77,16 +77,13 @@ pub(super) fn pod_port(pod: &Value, named: Named<'_>) -> Result<u16, String> {
     }
 }
 
-/// An endpoint of a Service that a proxy may ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) ip: String,
-    /// The pod behind it, if there is one.
-    pub(super) pod: Option<String>,
-    pub(super) port: u16,
+/// The pod's own address; empty if it has none yet.
+pub(super) fn ip(pod: &Value) -> &str {
+    pod.pointer("/status/podIP").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The endpoints of a Service's port that are ready.
+/// The pods behind a Service's port that are ready, and the port of each. `pod` finds those of the Service's namespace
+/// by their names.
 ///
 /// # Errors
 /// A sentence, if there are none.
@@ -95,7 +92,8 @@ pub(super) fn endpoints(
     slices: &[&Value],
     named: Named<'_>,
     asked: &str,
-) -> Result<Vec<Endpoint>, String> {
+    pod: impl Fn(&str) -> Option<Value>,
+) -> Result<Vec<(Value, u16)>, String> {
     let port_name = match named.port.parse::<i64>() {
         Err(_) => named.port,
         // By its number it is one of the Service's, and its slices know it by its name.
@@ -106,19 +104,27 @@ pub(super) fn endpoints(
             text(port, "name")
         }
     };
+    let namespace = service.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
     let mut found = Vec::new();
     for slice in slices {
         let port = list(slice, "/ports").find(|port| text(port, "name") == port_name);
         let Some(port) = port.and_then(|port| port.get("port")?.as_u64()).and_then(|p| u16::try_from(p).ok()) else {
             continue;
         };
-        for endpoint in list(slice, "/endpoints").filter(|endpoint| is_ready(endpoint)) {
-            let ip = endpoint.pointer("/addresses/0").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let target = endpoint.get("targetRef").filter(|target| text(target, "kind") == "Pod");
-            found.push(Endpoint { ip, pod: target.map(|target| text(target, "name").to_owned()), port });
-        }
+        let pods = list(slice, "/endpoints").filter(|endpoint| is_ready(endpoint));
+        let pods = pods.filter_map(|endpoint| behind(endpoint, namespace, &pod));
+        found.extend(pods.map(|pod| (pod, port)));
     }
     if found.is_empty() { Err(format!("no endpoints available for service {asked:?}")) } else { Ok(found) }
+}
+
+/// The pod that an endpoint says it is, if it has that address: anybody may write an endpoint.
+fn behind(endpoint: &Value, namespace: &str, pod: impl Fn(&str) -> Option<Value>) -> Option<Value> {
+    let target = endpoint.get("targetRef")?;
+    let is_pod = text(target, "kind") == "Pod" && text(target, "namespace") == namespace;
+    let pod = is_pod.then(|| pod(text(target, "name"))).flatten()?;
+    let stated = endpoint.pointer("/addresses/0").and_then(Value::as_str)?;
+    (ip(&pod) == stated).then_some(pod)
 }
 
 fn is_ready(endpoint: &Value) -> bool {
@@ -156,6 +162,30 @@ pub(super) fn below(path: &str) -> String {
         }
     }
     format!("/{}", kept.join("/"))
+}
+
+/// Where a client of the proxy at `root` finds what a pod calls `location`: a path of its own, or of a URL with one of
+/// its `hosts`, is below the root. Nothing if it is elsewhere, or relative, and stays as it is.
+pub(super) fn moved(location: &str, root: &str, hosts: &[Option<String>]) -> Option<String> {
+    let scheme = ["http:", "https:"]
+        .iter()
+        .find(|scheme| location.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let rest = location.get(scheme.map_or(0, |scheme| scheme.len())..)?;
+    let rest = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let (host, path) = rest.split_at_checked(rest.find(['/', '?', '#']).unwrap_or(rest.len()))?;
+            hosts.iter().flatten().any(|ours| ours.eq_ignore_ascii_case(host)).then_some(path)?
+        }
+        None => rest,
+    };
+    let (path, further) = rest.split_at_checked(rest.find(['?', '#']).unwrap_or(rest.len()))?;
+    if !path.starts_with('/') {
+        return None;
+    }
+    let path = below(path);
+    // Who knows where it is seen tells it whole.
+    let is_there = path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    Some(if is_there { path + further } else { format!("{root}{path}{further}") })
 }
 
 #[cfg(test)]

@@ -39,20 +39,35 @@ fn a_pod_is_asked_at_its_first_port_unless_another_is_named() {
 
 #[test]
 fn a_service_is_asked_at_a_ready_endpoint_of_its_port() {
-    let service = json!({"spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 81}]}});
+    let ports = json!([{"name": "http", "port": 80}, {"name": "admin", "port": 81}]);
+    let service = json!({"metadata": {"namespace": "shop"}, "spec": {"ports": ports}});
+    let endpoint = |ip: &str, kind: &str, namespace: &str, pod: &str, is_ready: bool| {
+        let target = json!({"kind": kind, "namespace": namespace, "name": pod});
+        json!({"addresses": [ip], "targetRef": target, "conditions": {"ready": is_ready}})
+    };
     let slice = json!({
         "ports": [{"name": "http", "port": 8080}, {"name": "admin", "port": 8081}],
         "endpoints": [
-            {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "a"}, "conditions": {"ready": true}},
-            {"addresses": ["10.0.0.2"], "targetRef": {"kind": "Pod", "name": "b"}, "conditions": {"ready": false}},
+            endpoint("10.0.0.1", "Pod", "shop", "a", true),
+            endpoint("10.0.0.2", "Pod", "shop", "b", false),
+            {"addresses": ["10.0.0.3"], "targetRef": {"kind": "Pod", "namespace": "shop", "name": "c"}},
+            // These are not what they say.
             {"addresses": ["192.0.2.1"]},
+            endpoint("192.0.2.1", "Pod", "shop", "a", true),
+            endpoint("10.0.0.1", "Pod", "bank", "a", true),
+            endpoint("10.0.0.1", "Node", "shop", "a", true),
+            endpoint("10.0.0.4", "Pod", "shop", "gone", true),
         ],
     });
-    let of = |service: &Value, text: &str| -> Result<Vec<String>, String> {
-        let found = endpoints(service, &[&slice], Named::read(text).unwrap(), text)?;
-        Ok(found.iter().map(|e| format!("{} {}:{}", e.pod.as_deref().unwrap_or("-"), e.ip, e.port)).collect())
+    let pod = |name: &str| {
+        let ip = ["a", "b", "c"].iter().position(|known| *known == name)? + 1;
+        Some(json!({"metadata": {"name": name}, "status": {"podIP": format!("10.0.0.{ip}")}}))
     };
-    let http = Ok(vec!["a 10.0.0.1:8080".to_owned(), "- 192.0.2.1:8080".to_owned()]);
+    let of = |service: &Value, text: &str| -> Result<Vec<String>, String> {
+        let found = endpoints(service, &[&slice], Named::read(text).unwrap(), text, pod)?;
+        Ok(found.iter().map(|(pod, port)| format!("{} {}:{port}", pod["metadata"]["name"], ip(pod))).collect())
+    };
+    let http = Ok(vec!["\"a\" 10.0.0.1:8080".to_owned(), "\"c\" 10.0.0.3:8080".to_owned()]);
     assert_eq!(of(&service, "web:80"), http);
     assert_eq!(of(&service, "web:http"), http);
     assert_eq!(of(&service, "web:admin").map(|found| found.len()), Ok(2));
@@ -60,6 +75,44 @@ fn a_service_is_asked_at_a_ready_endpoint_of_its_port() {
     assert_eq!(refused("web:8080"), "no service port 8080 found for service \"web\"");
     assert_eq!(refused("web"), "no endpoints available for service \"web\"", "its ports have names");
     assert_eq!(refused("http:web:x"), "no endpoints available for service \"http:web:x\"");
+}
+
+#[test]
+fn a_service_whose_endpoints_are_no_pods_is_not_asked() {
+    let service = json!({"metadata": {"namespace": "shop"}, "spec": {"ports": [{"port": 80}]}});
+    let slice = json!({"ports": [{"port": 80}], "endpoints": [{"addresses": ["192.0.2.1"]}]});
+    let refused = endpoints(&service, &[&slice], Named::read("web").unwrap(), "web", |_| None).unwrap_err();
+    assert_eq!(refused, "no endpoints available for service \"web\"");
+}
+
+#[test]
+fn what_a_pod_calls_its_own_is_found_below_the_proxy() {
+    let hosts = [Some("10.0.0.1:8080".to_owned()), Some("localhost:8001".to_owned()), None];
+    let check = |location: &str, expected: Option<&str>| {
+        assert_eq!(moved(location, "/p/proxy", &hosts).as_deref(), expected, "{location}");
+    };
+    check("/", Some("/p/proxy/"));
+    check("/login?next=/a#top", Some("/p/proxy/login?next=/a#top"));
+    check("/../../secret", Some("/p/proxy/secret"));
+    check("http://10.0.0.1:8080/a/", Some("/p/proxy/a/"));
+    check("HTTPS://Localhost:8001/a", Some("/p/proxy/a"));
+    check("//localhost:8001/a", Some("/p/proxy/a"));
+    check("http://localhost:8001/p/proxy/a", Some("/p/proxy/a"));
+    check("/p/proxy", Some("/p/proxy"));
+    check("/p/proxy-settings", Some("/p/proxy/p/proxy-settings"));
+    for elsewhere in [
+        "",
+        "a",
+        "../a",
+        "?a",
+        "//example.com/a",
+        "http://example.com/",
+        "http://10.0.0.1/",
+        "http://localhost:8001",
+        "é",
+    ] {
+        check(elsewhere, None);
+    }
 }
 
 #[test]

@@ -8,11 +8,12 @@
 //! - `chain HOST:PORT COUNT` asks for `/healthz` again and again, and answers with the microseconds that each took
 //!
 //! The answer is `ok` (for `name`, the addresses), `refused`, `denied`, `silent`, `unknown`, or what else there was.
-//! `caller datagrams PORT` sends every datagram back.
+//! `caller datagrams PORT` sends every datagram back. `caller relay PORT` joins each connection at PORT with one at the
+//! port after it, so that a test is the server of a pod.
 
 use std::env;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
@@ -25,7 +26,7 @@ const PORT: u16 = 7000;
 /// How long a datagram is waited for.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How often somebody looks whether one is there, in nanoseconds.
+/// How often somebody looks whether something has come, in nanoseconds.
 const GLANCE: u64 = 5_000_000;
 
 /// How much of an answer is read at once.
@@ -35,7 +36,76 @@ fn main() {
     let arguments: Vec<String> = env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("datagrams") => datagrams(arguments[2].parse().expect("a port")),
+        Some("relay") => relay(arguments[2].parse().expect("a port")),
         _ => questions(),
+    }
+}
+
+fn relay(port: u16) {
+    let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("the port is free");
+    let (clients, servers) = (listen(port), listen(port + 1));
+    println!("joins connections at port {port} with others");
+    loop {
+        let joined = clients.accept().and_then(|(client, _)| join(&client, &servers.accept()?.0));
+        println!("joined: {joined:?}");
+    }
+}
+
+/// Carries what each says to the other, until both have said all.
+fn join(one: &TcpStream, other: &TcpStream) -> std::io::Result<()> {
+    one.set_nonblocking(true)?;
+    other.set_nonblocking(true)?;
+    let mut ways = [Way::new(one, other), Way::new(other, one)];
+    while ways.iter().any(|way| !way.ended) {
+        let mut moved = false;
+        for way in &mut ways {
+            moved |= way.carry()?;
+        }
+        if !moved {
+            subscribe_duration(GLANCE).block();
+        }
+    }
+    Ok(())
+}
+
+/// One direction.
+struct Way<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    held: Vec<u8>,
+    ended: bool,
+}
+
+impl<'a> Way<'a> {
+    fn new(from: &'a TcpStream, to: &'a TcpStream) -> Self {
+        Self { from, to, held: Vec::new(), ended: false }
+    }
+
+    /// Carries a piece on; whether there was something to do.
+    fn carry(&mut self) -> std::io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        if self.held.is_empty() {
+            self.held.resize(PIECE as usize, 0);
+            let read = self.from.read(&mut self.held);
+            self.held.truncate(*read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => {
+                    self.ended = true;
+                    return self.to.shutdown(Shutdown::Write).map(|()| true);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                read => read?,
+            };
+        }
+        match self.to.write(&self.held) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            written => {
+                self.held.drain(..written?);
+                Ok(true)
+            }
+        }
     }
 }
 
