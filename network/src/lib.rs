@@ -157,7 +157,8 @@ impl Network {
         if cluster.covers(services) || services.covers(cluster) {
             return Err(BuildError::Overlap { services, cluster });
         }
-        let table = Arc::new(Table::new(Ranges { cluster, pods, services }).known_as(config.node_address));
+        let table = Table::new(Ranges { cluster, pods, services }).known_as(config.node_address);
+        let table = Arc::new(table.on_this_machine());
         let pods = Arc::new(Pods::new(Arc::clone(&table), pods, config.mode));
         Ok(Self { config, client, table, pods })
     }

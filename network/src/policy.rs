@@ -4,7 +4,7 @@
 //! selector, and no pod has an address before the policies are known; so it fails closed. Where there is no policy at
 //! all, the question is one flag, and pods are not even watched.
 //!
-//! As upstream has it: a pod always reaches itself, a node and its pods always reach one another, a reply is no
+//! As upstream has it: a pod always reaches itself, a node, from whichever of its addresses, and its pods always reach one another, a reply is no
 //! question, and a connection that stands goes on whatever policies come. A look-up in process is no traffic: who may
 //! reach nobody still learns addresses.
 //!
@@ -14,7 +14,7 @@ mod members;
 mod rules;
 mod watch;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,8 @@ pub(crate) use watch::Watch;
 pub(crate) struct Policies {
     /// The node's address, as it is known.
     node: IpAddr,
+    /// The addresses of all pods, if all others of this machine are the node's.
+    cluster: Option<Cidr>,
     /// Whether there is any policy.
     are_there: AtomicBool,
     rules: ArcSwap<Rules>,
@@ -44,11 +46,17 @@ impl Policies {
     pub(crate) fn new(pods: Cidr) -> Self {
         Self {
             node: Ipv4Addr::LOCALHOST.into(),
+            cluster: None,
             are_there: AtomicBool::new(false),
             rules: ArcSwap::default(),
             members: Members::new(pods),
             known: tokio::sync::watch::Sender::new(false),
         }
+    }
+
+    /// The node is this machine with all of its addresses, but for those that pods have, on whichever node.
+    pub(crate) fn is_this_machine(&mut self, cluster: Cidr) {
+        self.cluster = Some(cluster);
     }
 
     /// The node is known by this address.
@@ -58,7 +66,7 @@ impl Policies {
 
     /// Whether it is an address at which the node's ports are; any of the machine's, if the node listens at them all.
     pub(crate) fn is_node_port_at(&self, ip: IpAddr) -> bool {
-        ip == self.node || self.node.is_unspecified() && std::net::UdpSocket::bind((ip, 0)).is_ok()
+        ip == self.node || self.node.is_unspecified() && UdpSocket::bind((ip, 0)).is_ok()
     }
 
     /// Whether a new connection or datagram of `from` may go to `to`, out of the one and into the other.
@@ -73,7 +81,7 @@ impl Policies {
         }
         let (source, target) = (self.members.get(from), self.members.get(to));
         let (source, target) = (Party::new(from, source.as_deref()), Party::new(to, target.as_deref()));
-        self.rules.load().allow(source, protocol, target, port)
+        self.rules.load().allow(source, protocol, target, port) || self.is_machines(from)
     }
 
     /// These are the rules from now on.
@@ -100,10 +108,27 @@ impl Policies {
         self.members.detached(slot, ip);
     }
 
+    /// Whether it is another of the addresses that the node's machine has. Asked last: it asks the system. A Service's is
+    /// among them where there are routes: who asks such an address without saying from where asks from there.
+    fn is_machines(&self, ip: IpAddr) -> bool {
+        let is_pods = || self.cluster.is_none_or(|cluster| cluster.contains(ip));
+        !ip.is_loopback() && !ip.is_unspecified() && !is_pods() && is_own(ip)
+    }
+
     /// Whether it is the node itself. Any other address of the loopback range is a client of its own.
     fn is_node(&self, ip: IpAddr) -> bool {
         ip == self.node || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST)
     }
+}
+
+/// Whether the address is one of this machine's, to which a packet goes out from itself. Nothing is sent. Whether it can
+/// be bound would not tell: systems can be set to let any address be bound.
+fn is_own(ip: IpAddr) -> bool {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // The port is of no matter, but must be one.
+    let routed =
+        UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((ip, 9)).and_then(|()| socket.local_addr()));
+    routed.is_ok_and(|from| from.ip() == ip)
 }
 
 #[cfg(test)]

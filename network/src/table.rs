@@ -102,6 +102,12 @@ impl Table {
         self
     }
 
+    /// The node is this machine with all of its addresses.
+    pub(crate) fn on_this_machine(mut self) -> Self {
+        self.policies.is_this_machine(self.ranges.cluster);
+        self
+    }
+
     /// Who may speak to whom.
     pub(crate) fn policies(&self) -> &Policies {
         &self.policies

@@ -420,3 +420,16 @@ fn what_cannot_be_read_allows_nothing() {
     "#]],
     );
 }
+
+#[test]
+fn a_machine_is_its_node_at_addresses_that_no_pod_has() {
+    let mut world = world(&[policy(json!({ "podSelector": {}, "policyTypes": ["Ingress"] }))]);
+    let is_let = |world: &Policies, from: IpAddr| {
+        let to = SocketAddr::new(ip("web"), 80);
+        world.allow(from, Protocol::Tcp, to)
+    };
+    world.is_this_machine("10.0.0.0/8".parse().unwrap());
+    assert!(!is_let(&world, ip("outside")) && !is_let(&world, ip("db")));
+    assert!(!is_let(&world, ip("127.0.0.2")), "it plays another machine");
+    assert!(!is_own(ip("outside")) && is_own(Ipv4Addr::LOCALHOST.into()));
+}
