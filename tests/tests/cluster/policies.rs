@@ -1,10 +1,11 @@
 //! Policies, seen by pods that ask what they are told to ask, and by clients outside.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
-use coracle_tests::{Cluster, eventually, paths};
+use coracle_tests::{Cluster, dns, eventually, paths};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -71,6 +72,20 @@ fn answered(cluster: &Cluster, from: &str, to: SocketAddr, text: &str) -> Option
         socket.bind(SocketAddr::new(from.parse().unwrap(), 0))?;
         let mut client = socket.connect(to).await?;
         client.write_all(text.as_bytes()).await?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.map(|_| answer)
+    };
+    cluster.api().wait_for(exchange).ok().filter(|answer| !answer.is_empty())
+}
+
+/// What comes back of a word to a server at `to` that sends all back; nothing if the client is turned away.
+fn said_back(cluster: &Cluster, from: &str, to: SocketAddr) -> Option<String> {
+    let exchange = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from.parse().unwrap(), 0))?;
+        let mut client = socket.connect(to).await?;
+        client.write_all(b"ahoy").await?;
+        client.shutdown().await?;
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.map(|_| answer)
     };
@@ -230,6 +245,94 @@ fn policies_are_in_force_before_any_pod_runs() {
             }
         });
         assert_eq!(answer, "denied");
+    }
+}
+
+#[test]
+fn what_a_guest_accepts_by_sockets_of_wasi_0_3_is_judged_as_well() {
+    let cluster = with_callers(&[("default", "friend")]);
+    cluster.coracle(&format!("image push {} echo3:1", paths::guest("echo3").display())).ok();
+    pod(&cluster, "default", "back", json!({"image": "echo3:1"}));
+    let back = address(&cluster, "default", "back");
+    let (at, question) = (SocketAddr::new(back, 7003), format!("tcp {back}:7003"));
+    let friend = address(&cluster, "default", "friend");
+    hears(friend, &question, "ok");
+    let told = |from: &str| said_back(&cluster, from, at);
+    assert_eq!(told("127.0.0.77"), Some("ahoy".to_owned()));
+
+    policy(&cluster, "deny", "back", json!({"policyTypes": ["Ingress"]}));
+    hears(friend, &question, "denied");
+    assert_eq!(told("127.0.0.77"), None, "it is outside");
+    assert_eq!(told("127.0.0.1"), Some("ahoy".to_owned()), "it is the node");
+    let block = json!({"from": [{"ipBlock": {"cidr": "127.0.0.77/32"}}], "ports": [{"port": 7003}]});
+    policy(&cluster, "block", "back", json!({"ingress": [block]}));
+    eventually("the one is let in", || told("127.0.0.77").ok_or_else(|| "it is turned away".to_owned()));
+    assert_eq!(told("127.0.0.78"), None);
+    ["deny", "block"].iter().for_each(|name| without_policy(&cluster, name));
+    eventually("all are let in", || told("127.0.0.78").ok_or_else(|| "it is turned away".to_owned()));
+}
+
+/// An address that this machine has beside those of loopback, if it has one. Nothing is sent to find it.
+fn own_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    let ip = socket.local_addr().unwrap().ip();
+    Some(ip).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[test]
+fn a_machine_is_its_node_at_all_of_its_addresses() {
+    let Some(own) = own_address() else { return eprintln!("skipped: this machine has no address but loopback's") };
+    let cluster = with_callers(&[("default", "friend")]);
+    let hello = address(&cluster, "default", "hello");
+    hears(address(&cluster, "default", "friend"), "http hello:80", "ok");
+    policy(&cluster, "deny", "", json!({"policyTypes": ["Ingress"]}));
+    hears(address(&cluster, "default", "friend"), "http hello:80", "denied");
+    assert!(is_served(&cluster, &own.to_string(), SocketAddr::new(hello, 80)));
+    assert!(!is_served(&cluster, "127.0.0.77", SocketAddr::new(hello, 80)));
+}
+
+#[test]
+fn a_host_outside_is_reached_by_the_name_that_is_allowed_and_no_other() {
+    let Some(own) = own_address() else { return eprintln!("skipped: this machine has no address but loopback's") };
+    let IpAddr::V4(own) = own else { return eprintln!("skipped: its address is of IPv6") };
+    let outside = dns::Outside::start();
+    let cluster = Cluster::builder().flags(&format!("--dns-stub-domain example.com={}", outside.address())).start();
+    cluster.coracle(&format!("image push {} caller:1", paths::guest("caller").display())).ok();
+    // Two servers of this machine are two hosts outside, which only their ports tell apart.
+    let serve = || {
+        let listener = TcpListener::bind((own, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for mut client in listener.incoming().map_while(Result::ok) {
+                let _ = client.read(&mut [0; 1024]).and_then(|_| write!(client, "HTTP/1.0 200 OK\r\n\r\n"));
+            }
+        });
+        port
+    };
+    let (database, other) = (serve(), serve());
+    outside.knows("db.example.com", own);
+    outside.knows("elsewhere.example.com", own);
+    let narrowed = json!({"coracle.dev/allowed-hosts": format!("db.example.com:{database}, *.example.net")});
+    for (name, annotations) in [("narrow", narrowed), ("wide", json!({}))] {
+        let spec = json!({"containers": [{"name": "main", "image": "caller:1"}]});
+        let object = json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec});
+        cluster.api().create(&pods("default"), &object);
+    }
+    let (narrow, wide) = (address(&cluster, "default", "narrow"), address(&cluster, "default", "wide"));
+    hears(wide, &format!("http elsewhere.example.com:{other}"), "ok");
+    hears(wide, &format!("tcp {own}:{database}"), "ok");
+
+    let asks = |question: String| ask(narrow, &question).unwrap();
+    assert_eq!(asks(format!("tcp {own}:{database}")), "denied", "it has not looked it up");
+    assert_eq!(asks(format!("http db.example.com:{database}")), "ok");
+    assert_eq!(asks(format!("tcp db.example.com:{database}")), "ok");
+    assert_eq!(asks(format!("tcp {own}:{database}")), "ok", "this is where its look-up led");
+    assert_eq!(asks("name elsewhere.example.com".to_owned()), "unknown");
+    assert_eq!(asks(format!("http elsewhere.example.com:{database}")), "unknown");
+    for place in ["db.example.com".to_owned(), own.to_string()] {
+        assert_eq!(asks(format!("tcp {place}:{other}")), "denied", "{place}: that is not its port");
+        assert_eq!(asks(format!("http {place}:{other}")), "denied", "{place}: that is not its port");
     }
 }
 

@@ -157,26 +157,36 @@ fn a_connection_that_is_open_keeps_it_awake() {
     at_rest(&cluster, "echo");
 }
 
-#[test]
-fn pods_and_ingresses_wake_it_as_well() {
-    let cluster = sleepy();
-    cluster.coracle(&format!("image push {} caller:1", paths::guest("caller").display())).ok();
+/// A pod that asks what it is told to ask.
+fn caller(cluster: &Cluster) -> IpAddr {
     let container = json!({"name": "main", "image": "caller:1"});
     cluster.api().create(PODS, &json!({"metadata": {"name": "caller"}, "spec": {"containers": [container]}}));
-    let caller = eventually("a caller", || {
+    eventually("a caller", || {
         let pod = cluster.get(&format!("{PODS}/caller"));
         let ip = pod["status"]["podIP"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
         let ip = ip.ok_or_else(|| pod["status"].to_string())?;
         TcpStream::connect((ip, QUESTIONS)).map(|_| ip).map_err(|error| error.to_string())
-    });
+    })
+}
+
+/// What a caller says of a question.
+fn asked(caller: IpAddr, question: &str) -> String {
+    let mut connection = TcpStream::connect((caller, QUESTIONS)).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    writeln!(connection, "{question}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(connection).read_line(&mut answer).unwrap();
+    answer.trim().to_owned()
+}
+
+#[test]
+fn pods_and_ingresses_wake_it_as_well() {
+    let cluster = sleepy();
+    cluster.coracle(&format!("image push {} caller:1", paths::guest("caller").display())).ok();
+    let caller = caller(&cluster);
     let hears = |question: &str| {
         at_rest(&cluster, "hello");
-        let mut connection = TcpStream::connect((caller, QUESTIONS)).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        writeln!(connection, "{question}").unwrap();
-        let mut answer = String::new();
-        BufReader::new(connection).read_line(&mut answer).unwrap();
-        assert_eq!(answer.trim(), "ok", "{question}");
+        assert_eq!(asked(caller, question), "ok", "{question}");
     };
     hears("tcp hello:80");
     hears("http hello:80");
@@ -198,9 +208,8 @@ fn pods_and_ingresses_wake_it_as_well() {
     at_rest(&cluster, "hello");
 }
 
-#[test]
-fn a_datagram_waits_until_a_guest_listens() {
-    let cluster = Cluster::start();
+/// A Service without pods whose Deployment, once it is woken, sends datagrams back.
+fn sleeping_datagrams(cluster: &Cluster) {
     cluster.coracle(&format!("image push {} caller:1", paths::guest("caller").display())).ok();
     let labels = json!({"app": "echo"});
     let container = json!({"name": "main", "image": "caller:1", "args": ["datagrams", "9000"]});
@@ -214,6 +223,12 @@ fn a_datagram_waits_until_a_guest_listens() {
         &json!({"metadata": {"name": "echo", "annotations": annotations},
             "spec": {"type": "NodePort", "selector": labels, "ports": ports}}),
     );
+}
+
+#[test]
+fn a_datagram_waits_until_a_guest_listens() {
+    let cluster = Cluster::start();
+    sleeping_datagrams(&cluster);
     let client = UdpSocket::bind((cluster.address(), 0)).unwrap();
     client.connect(cluster.node_port(30090)).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -224,6 +239,26 @@ fn a_datagram_waits_until_a_guest_listens() {
     });
     assert_eq!(&word[..length], b"ahoy");
     assert_eq!(replicas(&cluster, "echo"), 1);
+}
+
+#[test]
+fn a_datagram_of_a_guest_waits_as_well() {
+    let cluster = Cluster::start();
+    sleeping_datagrams(&cluster);
+    let caller = caller(&cluster);
+    eventually("its name", || match asked(caller, "name echo").as_str() {
+        "unknown" => Err("it has no address".to_owned()),
+        _ => Ok(()),
+    });
+    assert_eq!(replicas(&cluster, "echo"), 0, "a look-up wakes nobody");
+    // As a rule the first one is answered: it is held until somebody listens.
+    eventually("an echo", || match asked(caller, "udp echo:9000 10").as_str() {
+        "ok" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    assert_eq!(replicas(&cluster, "echo"), 1);
+    assert_eq!(cluster.event("echo", "Woken"), "Scaled up deployment echo from 0 to 1: a connection waits");
+    assert_eq!(count(&cluster, "Deployment", "Woken"), 1);
 }
 
 #[test]

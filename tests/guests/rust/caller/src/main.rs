@@ -2,7 +2,7 @@
 //!
 //! `caller` serves at port 7000: each connection brings one line and is given one.
 //! - `tcp HOST:PORT` connects
-//! - `udp HOST:PORT` sends a datagram and waits for one
+//! - `udp HOST:PORT` sends a datagram and waits for one; `udp HOST:PORT SECONDS` waits longer
 //! - `http HOST:PORT` asks for `/`
 //! - `name HOST` looks up
 //! - `chain HOST:PORT COUNT` asks for `/healthz` again and again, and answers with the microseconds that each took
@@ -23,7 +23,7 @@ use wasip2::http::types::{ErrorCode, Fields, OutgoingBody, OutgoingRequest, Sche
 /// Where questions are asked.
 const PORT: u16 = 7000;
 
-/// How long a datagram is waited for.
+/// How long a datagram is waited for, if nothing is said.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// How often somebody looks whether something has come, in nanoseconds.
@@ -149,13 +149,17 @@ fn tcp(to: &str) -> String {
     TcpStream::connect(to).map_or_else(|error| word(&error), |_| "ok".to_owned())
 }
 
-fn udp(to: &str) -> String {
+fn udp(asked: &str) -> String {
+    let (to, patience) = match asked.split_once(' ') {
+        Some((to, seconds)) => (to, Duration::from_secs(seconds.parse().expect("seconds"))),
+        None => (asked, SILENCE),
+    };
     let exchange = || -> std::io::Result<bool> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.set_nonblocking(true)?;
         socket.send_to(b"ahoy", to)?;
         let sent = Instant::now();
-        while sent.elapsed() < SILENCE {
+        while sent.elapsed() < patience {
             match socket.recv_from(&mut [0; 16]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => subscribe_duration(GLANCE).block(),
                 received => return received.map(|_| true),
