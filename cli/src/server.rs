@@ -219,7 +219,8 @@ async fn build_dns(
     let config = coracle_dns::Config {
         bind_address: settings.bind_address,
         port: settings.dns_port,
-        upstreams: settings.names.upstreams.clone().unwrap_or_else(bootstrap::host_resolvers),
+        upstreams: settings.names.upstreams.clone(),
+        resolv_conf: Some(bootstrap::RESOLV_CONF.into()),
         stub_domains: settings.names.stub_domains.clone(),
         cluster_ranges: vec![
             ranges.pods.parse().context("--cluster-cidr")?,

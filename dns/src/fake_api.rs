@@ -20,6 +20,10 @@ use tokio::sync::watch;
 pub(crate) const SERVICES: &str = "/api/v1/services";
 /// Where EndpointSlices are.
 pub(crate) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+/// Where ConfigMaps of the system are.
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
+/// Where Events of the system are.
+pub(crate) const EVENTS: &str = "/api/v1/namespaces/kube-system/events";
 /// Where namespaces are.
 pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
 
@@ -30,6 +34,8 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 pub(crate) struct FakeApi {
     history: Arc<watch::Sender<Vec<Change>>>,
     now: Arc<Mutex<HashMap<(&'static str, String), Value>>>,
+    /// The messages of Events.
+    pub(crate) told: Arc<watch::Sender<Vec<String>>>,
 }
 
 #[derive(Clone)]
@@ -41,7 +47,8 @@ struct Change {
 
 impl FakeApi {
     pub(crate) fn new() -> Self {
-        Self { history: Arc::new(watch::Sender::new(Vec::new())), now: Arc::default() }
+        let told = Arc::new(watch::Sender::new(Vec::new()));
+        Self { history: Arc::new(watch::Sender::new(Vec::new())), now: Arc::default(), told }
     }
 
     /// A client of it.
@@ -76,10 +83,18 @@ impl FakeApi {
     }
 
     async fn answer(&self, request: Request<Body>) -> Answer {
-        let (head, _) = request.into_parts();
+        let (head, body) = request.into_parts();
+        if head.method == http::Method::POST {
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let object: Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(head.uri.path(), EVENTS, "nothing else is written");
+            self.told.send_modify(|told| told.push(object["message"].as_str().unwrap().to_owned()));
+            return whole(bytes);
+        }
         let query = head.uri.query().unwrap_or_default();
         let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-        let path = [SERVICES, SLICES, NAMESPACES].into_iter().find(|path| *path == head.uri.path()).unwrap();
+        let path =
+            [SERVICES, SLICES, NAMESPACES, CONFIG_MAPS].into_iter().find(|path| *path == head.uri.path()).unwrap();
         if value("watch").is_some() {
             let since = value("resourceVersion").unwrap().parse().unwrap();
             return Response::new(BodyExt::boxed_unsync(StreamBody::new(self.changes(path, since))));

@@ -5,10 +5,11 @@
 //! a resolver that asks us back, by mistake, ends with itself.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use coracle_api::meet::NameServer;
 use futures::StreamExt;
 use futures::future::OptionFuture;
@@ -18,7 +19,9 @@ use hickory_proto::rr::{Name, RecordType};
 use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
+use crate::directions::{Directions, Sources, Wanted, nameservers};
 use crate::exchange::{AskError, ask};
+use crate::host::Host;
 
 /// How long one resolver may take: clients commonly give up after five seconds, and there may be a second one.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,11 +35,13 @@ const FORWARDED_MAX: usize = 256;
 /// Where a name server listens that is named by its address alone.
 const DNS_PORT: u16 = 53;
 
-/// Whom to ask.
+/// Asks others.
 pub(crate) struct Forwarder {
-    upstreams: Vec<SocketAddr>,
-    /// Domains with resolvers of their own, those with most labels first.
-    stubs: Vec<(Name, Vec<SocketAddr>)>,
+    sources: Mutex<Sources>,
+    /// What the sources come to.
+    directions: ArcSwap<Directions>,
+    /// Whose resolvers are asked where nobody says others.
+    host: Option<Host>,
     permits: Semaphore,
     cache: Cache,
     /// The resolver that answered last is asked first: one that is down should not be waited for each time.
@@ -55,16 +60,37 @@ pub(crate) enum ForwardError {
 }
 
 impl Forwarder {
-    /// Asks `upstreams`, but about names of a stub domain the resolvers of that.
-    pub(crate) fn new(upstreams: Vec<SocketAddr>, mut stubs: Vec<(Name, Vec<SocketAddr>)>) -> Self {
-        stubs.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.num_labels()));
-        let (permits, cache) = (Semaphore::new(FORWARDED_MAX), Cache::default());
-        Self { upstreams, stubs, permits, cache, preferred: AtomicUsize::new(0) }
+    /// Asks whom the sources say. With a `host`, its resolvers are one of them.
+    pub(crate) fn new(sources: Sources, host: Option<Host>) -> Self {
+        let directions = ArcSwap::from_pointee(sources.directions());
+        let (sources, permits, cache) = (Mutex::new(sources), Semaphore::new(FORWARDED_MAX), Cache::default());
+        let new = Self { sources, directions, host, permits, cache, preferred: AtomicUsize::new(0) };
+        new.heed_host();
+        new
     }
 
-    /// Whether it has anybody to ask.
+    /// Whether it may have anybody to ask.
     pub(crate) fn has_upstream(&self) -> bool {
-        !self.upstreams.is_empty() || !self.stubs.is_empty()
+        self.host.is_some() || self.directions.load().has_anybody()
+    }
+
+    /// From now on this is what the ConfigMap says.
+    pub(crate) fn heed_map(&self, wanted: Wanted) {
+        self.change(|sources| sources.map = wanted);
+    }
+
+    fn heed_host(&self) {
+        if let Some(text) = self.host.as_ref().and_then(Host::news) {
+            let resolvers = nameservers(&text);
+            tracing::debug!(?resolvers, "the resolvers of this machine");
+            self.change(|sources| sources.host = resolvers);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sources)) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut sources);
+        self.directions.store(Arc::new(sources.directions()));
     }
 
     /// What the cache has done.
@@ -84,33 +110,24 @@ impl Forwarder {
         name: &Name,
         kind: RecordType,
     ) -> Result<Message, ForwardError> {
-        let upstreams = self.upstreams_of(servers, name);
+        self.heed_host();
+        let directions = self.directions.load_full();
+        let upstreams = upstreams_of(&directions, servers, name);
         if upstreams.is_empty() {
             return Err(ForwardError::NoUpstream);
         }
-        self.cache.get(name, kind, &upstreams, self.exchange(&upstreams, name, kind)).await
+        self.cache.get(name, kind, &upstreams, self.exchange(&directions, &upstreams, name, kind)).await
     }
 
-    /// Whom these name servers mean, in their order: the cluster's asks the host's resolvers, or a stub domain's.
-    fn upstreams_of(&self, servers: &[NameServer], name: &Name) -> Vec<SocketAddr> {
-        let stub = self.stubs.iter().find(|(domain, _)| domain.zone_of(name));
-        let usual = stub.map_or(&self.upstreams, |(_, servers)| servers);
-        let of = |server: &NameServer| match server {
-            NameServer::Cluster => usual.clone(),
-            NameServer::At(ip) => vec![SocketAddr::new(*ip, DNS_PORT)],
-        };
-        let mut upstreams: Vec<SocketAddr> = Vec::new();
-        for upstream in servers.iter().flat_map(of) {
-            if !upstreams.contains(&upstream) {
-                upstreams.push(upstream);
-            }
-        }
-        upstreams
-    }
-
-    async fn exchange(&self, upstreams: &[SocketAddr], name: &Name, kind: RecordType) -> Result<Message, ForwardError> {
+    async fn exchange(
+        &self,
+        directions: &Directions,
+        upstreams: &[SocketAddr],
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<Message, ForwardError> {
         let _permit = self.permits.try_acquire().map_err(|_| ForwardError::Busy)?;
-        let is_usual = *upstreams == self.upstreams;
+        let is_usual = *upstreams == directions.upstreams;
         let first = if is_usual { self.preferred.load(Ordering::Relaxed) % upstreams.len() } else { 0 };
         let turns = (0..upstreams.len()).map(|turn| (first + turn) % upstreams.len());
         let mut waiting = turns.filter_map(|at| Some((at, *upstreams.get(at)?))).collect::<Vec<_>>().into_iter();
@@ -143,6 +160,22 @@ impl Forwarder {
     }
 }
 
+/// Whom these name servers mean, in their order: the cluster's asks the host's resolvers, or a stub domain's.
+fn upstreams_of(directions: &Directions, servers: &[NameServer], name: &Name) -> Vec<SocketAddr> {
+    let usual = directions.about(name);
+    let of = |server: &NameServer| match server {
+        NameServer::Cluster => usual.to_vec(),
+        NameServer::At(ip) => vec![SocketAddr::new(*ip, DNS_PORT)],
+    };
+    let mut upstreams: Vec<SocketAddr> = Vec::new();
+    for upstream in servers.iter().flat_map(of) {
+        if !upstreams.contains(&upstream) {
+            upstreams.push(upstream);
+        }
+    }
+    upstreams
+}
+
 impl ForwardError {
     /// What a client is told of it.
     pub(crate) fn code(&self) -> ResponseCode {
@@ -161,16 +194,15 @@ mod tests {
     fn a_pods_own_servers_are_asked_after_or_instead_of_the_usual_ones_and_a_stub_domain_has_its_own() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         let name = |text: &str| Name::from_ascii(text).unwrap();
-        let (host, own, stub, inner) =
-            (address("192.0.2.1:5353"), address("192.0.2.9:53"), address("192.0.2.2:53"), address("192.0.2.3:53"));
-        let stubs = vec![(name("corp.example."), vec![stub]), (name("a.corp.example."), vec![inner])];
-        let forwarder = Forwarder::new(vec![host], stubs);
+        let (host, own, stub) = (address("192.0.2.1:5353"), address("192.0.2.9:53"), address("192.0.2.2:53"));
+        let stubs = [(name("corp.example."), vec![stub])].into();
+        let flags = Wanted { upstreams: vec![host], stubs };
+        let directions = Sources { flags, ..Sources::default() }.directions();
         let at = NameServer::At(own.ip());
-        let of = |servers: &[NameServer], text| forwarder.upstreams_of(servers, &name(text));
+        let of = |servers: &[NameServer], text| upstreams_of(&directions, servers, &name(text));
         assert_eq!(of(&[NameServer::Cluster, at, at], "example.com."), [host, own]);
         assert_eq!(of(&[at], "www.corp.example."), [own]);
         assert_eq!(of(&[], "example.com."), []);
         assert_eq!(of(&[NameServer::Cluster], "www.Corp.example."), [stub]);
-        assert_eq!(of(&[NameServer::Cluster], "www.a.corp.example."), [inner]);
     }
 }

@@ -11,14 +11,18 @@ mod zone;
 mod zones;
 
 mod cache;
+mod directions;
 mod exchange;
 mod forward;
+mod host;
+mod map;
 mod resolver;
 mod server;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -34,7 +38,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use counts::{Counts, Told};
+pub use directions::{NoResolver, resolver_at};
+use directions::{Sources, Wanted};
 use forward::Forwarder;
+use host::Host;
 use resolver::Lookup;
 use server::datagrams::answer_apart;
 use server::{Handler, Streams};
@@ -66,8 +73,11 @@ pub struct Config {
     pub cluster_domain: String,
     /// The ranges of the cluster's addresses, whose reverse names are never asked outside.
     pub cluster_ranges: Vec<IpNet>,
-    /// The resolvers that are asked about names outside the cluster domain, in this order; without any these are refused.
+    /// The resolvers that are asked about names outside the cluster domain, in this order. Without any, those of the
+    /// ConfigMap `kube-dns` in `kube-system` are, and without these, those of `resolv_conf`.
     pub upstreams: Vec<SocketAddr>,
+    /// This machine's `resolv.conf`, which is read again when it changes. Without it nobody else is asked.
+    pub resolv_conf: Option<PathBuf>,
     /// Domains outside with resolvers of their own, as `corp.example`.
     pub stub_domains: BTreeMap<String, Vec<SocketAddr>>,
 }
@@ -80,6 +90,7 @@ impl Default for Config {
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             cluster_ranges: Vec::new(),
             upstreams: Vec::new(),
+            resolv_conf: None,
             stub_domains: BTreeMap::new(),
         }
     }
@@ -115,6 +126,7 @@ pub struct Dns {
     tcp: TcpListener,
     zones: Arc<Zones>,
     forwarder: Arc<Forwarder>,
+    client: Client,
     watch: Watch,
     counts: Arc<Counts>,
 }
@@ -125,19 +137,20 @@ impl Dns {
     /// # Errors
     /// [`BuildError`] when the domain is none or the address cannot be listened at.
     pub async fn build(client: Client, config: Config) -> Result<Self, BuildError> {
-        let domain = domain_of(&config.cluster_domain)?;
+        let domain =
+            |text: &str| domain_of(text).map_err(|source| BuildError::Domain { domain: text.to_owned(), source });
+        let own = domain(&config.cluster_domain)?;
+        let stubs = config.stub_domains.into_iter();
+        let stubs = stubs.map(|(name, servers)| Ok((domain(&name)?, servers))).collect::<Result<_, BuildError>>()?;
         let wanted = SocketAddr::new(config.bind_address, config.port);
         let (udp, tcp, addr) = bind(wanted).await.map_err(|source| BuildError::Bind { addr: wanted, source })?;
-        // A host that uses this server for itself must not make it ask itself.
-        let others = |all: Vec<SocketAddr>| all.into_iter().filter(|upstream| *upstream != addr).collect();
-        let upstreams = others(config.upstreams);
-        let stubs = config.stub_domains.into_iter();
-        let stubs = stubs.map(|(name, servers)| Ok((domain_of(&name)?, others(servers)))).collect::<Result<_, _>>()?;
-        let authority = Arc::new(Authority::new(domain, config.cluster_ranges));
+        let flags = Wanted { upstreams: config.upstreams, stubs };
+        let sources = Sources { flags, own: Some(addr), ..Sources::default() };
+        let forwarder = Arc::new(Forwarder::new(sources, config.resolv_conf.map(Host::new)));
+        let authority = Arc::new(Authority::new(own, config.cluster_ranges));
         let watch = Watch::new(&client, Arc::clone(&authority));
         let zones = Arc::new(Zones::new(authority));
-        let forwarder = Arc::new(Forwarder::new(upstreams, stubs));
-        Ok(Self { addr, udp, tcp, zones, forwarder, watch, counts: Arc::default() })
+        Ok(Self { addr, udp, tcp, zones, forwarder, client, watch, counts: Arc::default() })
     }
 
     /// Where it listens, for UDP and TCP.
@@ -162,7 +175,8 @@ impl Dns {
 
     /// Follows the cluster and answers until `shutdown`; then what is being answered may end.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { addr, udp, tcp, zones, forwarder, watch, counts } = self;
+        let Self { addr, udp, tcp, zones, forwarder, client, watch, counts } = self;
+        let map = map::follow(client, Arc::clone(&forwarder));
         let handler = Arc::new(Handler { zones: Arc::clone(&zones), forwarder, turn: AtomicUsize::new(0), counts });
         let mut server = Server::new(Streams(Arc::clone(&handler)));
         server.register_listener(tcp, TCP_IDLE_MAX, TCP_ANSWERS_MAX);
@@ -175,7 +189,7 @@ impl Dns {
         let stop = shutdown.child_token();
         let _stops = stop.clone().drop_guard();
         let datagrams = tokio::task::spawn_blocking(move || answer_apart(udp, handler, &stop));
-        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), serving) }).await;
+        shutdown.run_until_cancelled(async { tokio::join!(watch.run(zones), map, serving) }).await;
         shutdown.cancelled().await;
         if let Err(error) = datagrams.await {
             tracing::error!(%error, "the thread for datagrams broke off");
@@ -188,11 +202,11 @@ impl Dns {
     }
 }
 
-fn domain_of(text: &str) -> Result<Name, BuildError> {
-    let invalid = |source| BuildError::Domain { domain: text.to_owned(), source };
-    let mut name = Name::from_ascii(text.to_ascii_lowercase()).map_err(|error| invalid(error.into()))?;
+/// A domain: absolute and in lower case.
+fn domain_of(text: &str) -> Result<Name, Box<dyn std::error::Error + Send + Sync>> {
+    let mut name = Name::from_ascii(text.to_ascii_lowercase())?;
     if name.num_labels() == 0 {
-        return Err(invalid("it is the root of all names".into()));
+        return Err("it is the root of all names".into());
     }
     name.set_fqdn(true);
     Ok(name)

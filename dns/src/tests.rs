@@ -1,5 +1,6 @@
 //! The server's face: questions over UDP and TCP on the loopback address, and look-ups in process.
 
+mod directions;
 mod pods;
 
 use coracle_api::meet::{NameServer, PodNames};

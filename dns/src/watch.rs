@@ -39,9 +39,12 @@ enum Change {
 impl Watch {
     /// Watches by `client`. Nothing is asked before [`Watch::run`].
     pub(crate) fn new(client: &Client, authority: Arc<Authority>) -> Self {
-        let services = watched(Api::all(client.clone())).map(|event| Change::Service(Box::new(event)));
-        let slices = watched(Api::all(client.clone())).map(|event| Change::Slice(Box::new(event)));
-        let namespaces = watched(Api::all(client.clone())).map(|event| Change::Namespace(Box::new(event)));
+        let services =
+            watched(Api::all(client.clone()), watcher::Config::default()).map(|event| Change::Service(Box::new(event)));
+        let slices =
+            watched(Api::all(client.clone()), watcher::Config::default()).map(|event| Change::Slice(Box::new(event)));
+        let namespaces = watched(Api::all(client.clone()), watcher::Config::default())
+            .map(|event| Change::Namespace(Box::new(event)));
         Self { authority, changes: stream::select_all([services.boxed(), slices.boxed(), namespaces.boxed()]).boxed() }
     }
 
@@ -71,11 +74,11 @@ impl Watch {
 }
 
 /// What happens to the objects of a kind.
-fn watched<K>(api: Api<K>) -> BoxStream<'static, Event<K>>
+pub(crate) fn watched<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watcher(api, config).default_backoff();
     let told = events.filter_map(|event| async {
         event
             .inspect_err(

@@ -93,7 +93,11 @@ const ROLES: &[(&str, &[Row])] = &[
     ),
     (
         "system:coredns",
-        &[On(READ, "core", "endpoints services pods namespaces nodes"), On(READ, "discovery.k8s.io", "endpointslices")],
+        &[
+            On(READ, "core", "endpoints services pods namespaces nodes configmaps"),
+            On(READ, "discovery.k8s.io", "endpointslices"),
+            On("create patch update", "core events.k8s.io", "events"),
+        ],
     ),
     (
         "coracle:ingress",

@@ -1,18 +1,16 @@
 //! Who is asked for names that are not the cluster's, as flags say it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
-
-/// Where name servers listen.
-const PORT: u16 = 53;
+use coracle_dns::resolver_at;
 
 /// Who is asked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// About all other names; nothing if the host's own resolvers are.
-    pub(crate) upstreams: Option<Vec<SocketAddr>>,
+    /// About all other names; none if the cluster's ConfigMap or this machine says who.
+    pub(crate) upstreams: Vec<SocketAddr>,
     /// About names of a domain.
     pub(crate) stub_domains: BTreeMap<String, Vec<SocketAddr>>,
 }
@@ -20,7 +18,7 @@ pub(crate) struct Names {
 impl Names {
     /// Reads `IP[:PORT]` of each resolver, and `DOMAIN=IP[:PORT]` of each stub domain.
     pub(super) fn read(upstreams: &[String], stubs: &[String]) -> anyhow::Result<Self> {
-        let resolvers = upstreams.iter().map(|text| resolver(text)).collect::<anyhow::Result<Vec<_>>>();
+        let resolvers = upstreams.iter().map(|text| resolver_at(text)).collect::<Result<Vec<_>, _>>();
         let mut stub_domains = BTreeMap::<String, Vec<SocketAddr>>::new();
         for text in stubs {
             let Some((domain, server)) = text.split_once('=').filter(|(domain, _)| !domain.is_empty()) else {
@@ -28,19 +26,11 @@ impl Names {
                     "--dns-stub-domain {text:?} is no domain with a resolver; write for example corp.example=10.0.0.1"
                 );
             };
-            stub_domains.entry(domain.to_owned()).or_default().push(resolver(server).context("--dns-stub-domain")?);
+            stub_domains.entry(domain.to_owned()).or_default().push(resolver_at(server).context("--dns-stub-domain")?);
         }
         let upstreams = resolvers.context("--dns-upstream")?;
-        Ok(Self { upstreams: (!upstreams.is_empty()).then_some(upstreams), stub_domains })
+        Ok(Self { upstreams, stub_domains })
     }
-}
-
-fn resolver(text: &str) -> anyhow::Result<SocketAddr> {
-    let of_ip = |ip: IpAddr| SocketAddr::new(ip, PORT);
-    let plain = text.parse().map(of_ip).or_else(|_| text.parse());
-    plain.with_context(|| {
-        format!("{text:?} is no address; write for example 9.9.9.9, 10.0.0.1:5353 or [2620:fe::fe]:53")
-    })
 }
 
 #[cfg(test)]
@@ -58,7 +48,7 @@ mod tests {
             read(&["9.9.9.9", "2620:fe::fe", "[2620:fe::fe]:5353"], &["a.example=10.0.0.1:54", "a.example=10.0.0.2"]);
         let names = names.unwrap();
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
-        assert_eq!(names.upstreams.unwrap(), addresses(&["9.9.9.9:53", "[2620:fe::fe]:53", "[2620:fe::fe]:5353"]));
+        assert_eq!(names.upstreams, addresses(&["9.9.9.9:53", "[2620:fe::fe]:53", "[2620:fe::fe]:5353"]));
         assert_eq!(names.stub_domains["a.example"], addresses(&["10.0.0.1:54", "10.0.0.2:53"]));
         assert_eq!(read(&[], &[]).unwrap(), Names::default());
     }

@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 /// By convention the tenth address of the Service range.
 const CLUSTER_DNS_INDEX: u32 = 10;
 
+/// Where this machine says whom it asks for names.
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Corrects or creates `kube-dns`. Without a DNS server there is none.
 pub(crate) async fn cluster_dns(
     client: kube::Client,
@@ -157,13 +160,8 @@ pub(crate) fn name_facts(service_cidr: &str, has_dns: bool) -> NameFacts {
     NameFacts { server, host: host_names(), ..NameFacts::default() }
 }
 
-/// The resolvers that this machine uses for names outside the cluster.
-pub(crate) fn host_resolvers() -> Vec<SocketAddr> {
-    host_names().servers.into_iter().map(|ip| SocketAddr::new(ip, 53)).collect()
-}
-
 fn host_names() -> HostNames {
-    resolv_conf(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+    resolv_conf(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
 }
 
 /// What a `resolv.conf` says. Of several `search` lines the last one counts.

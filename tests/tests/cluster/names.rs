@@ -78,3 +78,49 @@ fn a_headless_name_has_the_pods_that_are_ready() {
     cluster.coracle("scale deploy/hello --replicas=0").ok();
     has(0);
 }
+
+#[test]
+fn a_config_map_says_who_knows_the_names_outside_and_one_that_is_wrong_has_an_event() {
+    let cluster = Cluster::builder()
+        // Nobody beyond this machine is to be asked.
+        .flags("--dns-upstream 127.0.0.1:9")
+        .expect_log("the ConfigMap kube-system/kube-dns is not heeded", "a ConfigMap that is wrong, on purpose")
+        .start();
+    let (outside, ip) = (dns::Outside::start(), Ipv4Addr::new(192, 0, 2, 7));
+    let server = cluster.server().dns.expect("the server printed where it answers");
+    // Each look is at another name, for what was heard is kept.
+    let finds = |n: usize| {
+        let name = format!("db-{n}.example.com");
+        outside.knows(&name, ip);
+        dns::ask(server, &name).map(|answer| answer.addresses == [ip])
+    };
+    let apply = |data: Value| {
+        let metadata = json!({"name": "kube-dns", "namespace": "kube-system"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        cluster.kubectl_with("apply -f -", &map.to_string()).ok();
+    };
+    let mut names = 0..;
+    let mut becomes = |what: &str, is_found: bool| {
+        eventually(what, || {
+            let found = finds(names.next().expect("there are many"))?;
+            if found == is_found { Ok(()) } else { Err(format!("found: {found}")) }
+        });
+    };
+    becomes("a domain that nobody knows", false);
+    apply(json!({"stubDomains": json!({"example.com": [outside.address()]}).to_string()}));
+    becomes("a domain with a resolver of its own", true);
+
+    apply(json!({"stubDomains": "example.com=192.0.2.9"}));
+    let told = eventually("an event", || {
+        let events = cluster.get("/api/v1/namespaces/kube-system/events");
+        let is_told =
+            |event: &&Value| event["reason"] == "InvalidConfig" && event["involvedObject"]["name"] == "kube-dns";
+        let event = events["items"].as_array().expect("a list").iter().find(is_told);
+        event.and_then(|event| event["message"].as_str().map(str::to_owned)).ok_or_else(|| events.to_string())
+    });
+    assert!(told.starts_with("stubDomains is no JSON like {\"corp.example\": [\"10.0.0.1\"]}: "), "{told}");
+    assert!(finds(usize::MAX).unwrap(), "what was in force stays");
+
+    cluster.kubectl("delete -n kube-system configmap kube-dns").ok();
+    becomes("a domain that nobody knows any more", false);
+}
