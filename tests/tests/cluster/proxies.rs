@@ -1,6 +1,6 @@
 //! What pods and Services serve, asked by the API server: by `kubectl get --raw`, and by any client of `kubectl proxy`.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
@@ -206,6 +206,42 @@ fn bodies_go_through_as_they_come() {
         Command::new("curl").args(["-sS", "-T", &file, &format!("http://{at}{SERVICE}/large")]).output().unwrap();
     assert_eq!((curl.status.code(), curl.stdout.len()), (Some(0), LARGE), "{}", String::from_utf8_lossy(&curl.stderr));
     serving.join().unwrap();
+}
+
+#[test]
+fn who_leaves_takes_the_question_along() {
+    let played = Played::start();
+    let gone = |mut server: TcpStream| {
+        let mut rest = Vec::new();
+        // A connection that is reset is over as well.
+        let ended = server.read_to_end(&mut rest).map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true);
+        assert!(ended, "the pod still talks to somebody");
+    };
+    // While it waits for an answer, while it reads one, and while it sends.
+    let (mut client, mut server) = (played.client(), played.server());
+    write!(client, "GET {POD}/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    head(&mut server);
+    drop(client);
+    gone(server);
+    let (mut client, mut server) = (played.client(), played.server());
+    write!(client, "GET {POD}/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    head(&mut server);
+    write!(server, "HTTP/1.1 200 OK\r\n\r\none").unwrap();
+    until(&mut client, "one");
+    drop(client);
+    gone(server);
+    let (mut client, mut server) = (played.client(), played.server());
+    write!(client, "POST {POD}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\none").unwrap();
+    until(&mut server, "one");
+    drop(client);
+    gone(server);
+    // A pod that leaves is told of, and the API goes on.
+    let (mut client, mut server) = (played.client(), played.server());
+    write!(client, "POST {POD}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\none").unwrap();
+    until(&mut server, "one");
+    drop(server);
+    let answer = until(&mut client, "}");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("error trying to reach service"), "{answer}");
 }
 
 #[test]
