@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use coracle_api::failure::Failure;
 use coracle_api::meet::{Body, HttpRequest};
-use http::header::{HOST, USER_AGENT};
+use http::header::{EXPECT, HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -117,8 +117,8 @@ async fn hand_on(
         Ok(()) => subresource::proxy(&call, parts.method, &mut sent).await,
         Err(refused) => Err(refused),
     };
-    // A connection with an unread body cannot be used again.
-    if let Some(unread) = sent {
+    // A connection with an unread body cannot be used again; but a body that was not yet begun need not come at all.
+    if let Some(unread) = sent.filter(|_| !call.headers.contains_key(EXPECT)) {
         body::drain(unread).await;
     }
     answer

@@ -354,4 +354,12 @@ fn the_api_leads_to_pods_and_nowhere_else() {
     cluster.api().create("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", &slice);
     let refused = cluster.kubectl(&format!("get --raw {NAMESPACE}/services/far:80/proxy/")).refused();
     assert!(refused.contains("no endpoints available for service \"far:80\""), "{refused}");
+
+    // Who asks before it sends need not send.
+    let server = cluster.server();
+    let mut client = Api::raw(&server.kubeconfig, server.api);
+    write!(client, "PUT {NAMESPACE}/pods/nobody/proxy/ HTTP/1.1\r\nHost: x\r\n").unwrap();
+    write!(client, "Expect: 100-continue\r\nContent-Length: 100000000\r\n\r\n").unwrap();
+    let answer = until(&mut client, "Failure");
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("pods \\\"nobody\\\" not found"), "{answer}");
 }
