@@ -10,6 +10,7 @@ mod budget;
 mod recent;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -28,6 +29,10 @@ pub const SIMILAR_EVENTS_MAX: usize = 10;
 
 /// For how long after the last one events count as similar: client-go's figure.
 pub const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long a sentence waits to be written. Writing an event costs as much as the step that it tells of, and what
+/// happens has the machine first: who waits for a pod does not wait for its events.
+pub const LINGER: Duration = Duration::from_millis(25);
 
 /// What stands before the message of a combined event, as in client-go.
 const COMBINED: &str = "(combined from similar events): ";

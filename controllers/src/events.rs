@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 
 use coracle_api::clock;
-use coracle_api::event::{EventLog, EventWrite, Kind, Said};
+use coracle_api::event::{EventLog, EventWrite, Kind, LINGER, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -77,13 +78,18 @@ impl Scribe {
     /// Writes events until `token` is cancelled.
     pub(crate) async fn run(mut self, client: Client, token: CancellationToken) {
         let mut logs: HashMap<&'static str, EventLog> = HashMap::new();
-        while let Some(Some((component, said))) = token.run_until_cancelled(self.said.recv()).await {
-            let log = logs.entry(component).or_insert_with(|| EventLog::new(component, None));
-            let Some(write) = log.record(&said, clock::now()) else { continue };
-            if let Err(error) = send(&client, write).await
-                && refusal(&error) != Refusal::NamespaceTerminating
-            {
-                debug!(%error, component, "event not written");
+        let mut waiting = Vec::new();
+        while token.run_until_cancelled(self.said.recv_many(&mut waiting, SAID_MAX)).await.is_some_and(|said| said > 0)
+        {
+            sleep(LINGER).await;
+            for (component, said) in waiting.drain(..) {
+                let log = logs.entry(component).or_insert_with(|| EventLog::new(component, None));
+                let Some(write) = log.record(&said, clock::now()) else { continue };
+                if let Err(error) = send(&client, write).await
+                    && refusal(&error) != Refusal::NamespaceTerminating
+                {
+                    debug!(%error, component, "event not written");
+                }
             }
         }
     }

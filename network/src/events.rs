@@ -3,11 +3,12 @@
 //! It refuses to pile up: when the API server does not answer, what is said beyond a few events is only logged.
 
 use coracle_api::clock;
-use coracle_api::event::{EventLog, EventWrite, Kind, Said};
+use coracle_api::event::{EventLog, EventWrite, Kind, LINGER, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::listeners::Refusal;
 
@@ -64,6 +65,7 @@ impl Events {
 }
 
 async fn send(client: Client, write: EventWrite) {
+    sleep(LINGER).await;
     let sent = match write {
         EventWrite::Create(event) => create(client, &event).await,
         EventWrite::Repeat { event, namespace, name, patch } => {

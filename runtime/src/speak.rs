@@ -3,12 +3,13 @@
 //! The queue is bounded; when it is full, what is said is dropped, since nobody may wait for an event.
 
 use coracle_api::clock;
-use coracle_api::event::{EventLog, EventWrite, Kind, Said};
+use coracle_api::event::{EventLog, EventWrite, Kind, LINGER, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 /// How many events may wait to be written: some hundred pods starting at once, with a few each.
 const QUEUE_MAX: usize = 2048;
@@ -79,16 +80,20 @@ pub(crate) fn speaker(client: Client, component: &str, node: String) -> (Speaker
 }
 
 async fn write_all(client: Client, mut log: EventLog, mut said: mpsc::Receiver<Said>) {
-    while let Some(next) = said.recv().await {
-        let Some(write) = log.record(&next, clock::now()) else { continue };
-        let written = match write {
-            EventWrite::Create(event) => create(&client, *event).await,
-            EventWrite::Repeat { event, namespace, name, patch } => {
-                repeat(&client, *event, &namespace, &name, patch).await
+    let mut waiting = Vec::new();
+    while said.recv_many(&mut waiting, QUEUE_MAX).await > 0 {
+        sleep(LINGER).await;
+        for next in waiting.drain(..) {
+            let Some(write) = log.record(&next, clock::now()) else { continue };
+            let written = match write {
+                EventWrite::Create(event) => create(&client, *event).await,
+                EventWrite::Repeat { event, namespace, name, patch } => {
+                    repeat(&client, *event, &namespace, &name, patch).await
+                }
+            };
+            if let Err(error) = written {
+                tracing::debug!(%error, reason = next.reason, "an event could not be written");
             }
-        };
-        if let Err(error) = written {
-            tracing::debug!(%error, reason = next.reason, "an event could not be written");
         }
     }
 }

@@ -4,11 +4,12 @@
 //! are for people; nothing may depend on them.
 
 use coracle_api::clock;
-use coracle_api::event::{EventLog, EventWrite, Kind, Said};
+use coracle_api::event::{EventLog, EventWrite, Kind, LINGER, Said};
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -53,10 +54,15 @@ impl Scribe {
     /// Writes events in the name of `component` until `token` is cancelled.
     pub(crate) async fn run(mut self, client: Client, component: String, token: CancellationToken) {
         let mut log = EventLog::new(component, None);
-        while let Some(Some(said)) = token.run_until_cancelled(self.said.recv()).await {
-            let Some(write) = log.record(&said, clock::now()) else { continue };
-            if let Err(error) = send(&client, write).await {
-                debug!(%error, "event not written");
+        let mut waiting = Vec::new();
+        while token.run_until_cancelled(self.said.recv_many(&mut waiting, SAID_MAX)).await.is_some_and(|said| said > 0)
+        {
+            sleep(LINGER).await;
+            for said in waiting.drain(..) {
+                let Some(write) = log.record(&said, clock::now()) else { continue };
+                if let Err(error) = send(&client, write).await {
+                    debug!(%error, "event not written");
+                }
             }
         }
     }
