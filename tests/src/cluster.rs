@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 use std::ffi::OsStr;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,6 +27,7 @@ use crate::{paths, wait};
 pub struct Builder {
     flags: Vec<String>,
     api_port: u16,
+    bind_address: Option<IpAddr>,
     pods: Option<String>,
     services: Option<String>,
     chooses_ranges: bool,
@@ -38,6 +39,13 @@ impl Builder {
     /// More flags for `coracle server`.
     pub fn flags(mut self, line: &str) -> Self {
         self.flags.extend(words(line));
+        self
+    }
+
+    /// Where API and DNS listen, instead of at an address of this test's own: ports that are asked for by number would
+    /// be shared with other tests.
+    pub fn bound_to(mut self, address: impl Into<IpAddr>) -> Self {
+        self.bind_address = Some(address.into());
         self
     }
 
@@ -129,7 +137,7 @@ impl Cluster {
     /// The command line that would start this cluster's server.
     pub fn server_command(&self) -> Command {
         let mut command = self.builder.before.command(&paths::coracle());
-        let address = self.block.address().to_string();
+        let address = self.builder.bind_address.unwrap_or_else(|| self.block.address().into()).to_string();
         command.arg("server").arg("--data-dir").arg(self.data_dir());
         let api_port = self.builder.api_port.to_string();
         command.args(["--bind-address", &address, "--secure-port", &api_port, "--dns-port", "0"]);

@@ -28,6 +28,9 @@ const TAKEN_TOGETHER_MAX: usize = 64;
 /// The longest question: one name, and what EDNS may carry.
 const QUESTION_BYTES_MAX: usize = 4096;
 
+/// Where a message says how many questions it has (RFC 1035, section 4.1.1).
+const QUESTIONS_AT: std::ops::Range<usize> = 4..6;
+
 /// Answers what comes to the socket until `stop`, and takes its thread for as long.
 pub(crate) fn answer_apart(socket: std::net::UdpSocket, handler: Arc<Handler>, stop: &CancellationToken) {
     let answering = || -> io::Result<()> {
@@ -79,7 +82,8 @@ fn is_somebody(client: SocketAddr) -> bool {
 }
 
 fn take(bytes: &[u8], client: SocketAddr, socket: &Arc<UdpSocket>, handler: &Arc<Handler>, outside: &mut JoinSet<()>) {
-    let Ok(request) = Request::from_bytes(bytes.to_vec(), client, Protocol::Udp) else {
+    let read = has_one_question(bytes).then(|| Request::from_bytes(bytes.to_vec(), client, Protocol::Udp));
+    let Some(Ok(request)) = read else {
         if let Some(refusal) = unreadable(bytes) {
             handler.counts.answered(Way::Datagram, None, ResponseCode::FormErr, Duration::ZERO);
             send(socket, &refusal, client);
@@ -115,6 +119,12 @@ fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
     if let Err(error) = socket.try_send_to(answer, client) {
         tracing::debug!(%error, %client, "an answer was not sent");
     }
+}
+
+/// Whether a message says that it has one question: none and many are refused by all servers (RFC 9619), and room for as
+/// many as it says should not be made.
+fn has_one_question(bytes: &[u8]) -> bool {
+    bytes.get(QUESTIONS_AT).is_some_and(|count| count == [0, 1])
 }
 
 /// What is said to a question that cannot be read: its number, and that. Nothing if it has none, or is an answer.

@@ -1,6 +1,6 @@
 //! dig and host, as people ask for names; and getent, as every program of the machine does.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use coracle_tests::paths::client;
@@ -145,6 +145,44 @@ fn a_resolver_outside_that_is_down_holds_up_its_own_names_alone() {
         let count = told.lines().find_map(|known| known.strip_prefix(line)).expect(line);
         assert_ne!(count, "0", "{line}");
     }
+}
+
+#[test]
+fn a_server_of_ipv6_is_asked_by_datagram_and_by_stream_and_knows_addresses_of_both_families() {
+    if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("nothing was asked: this machine has no IPv6");
+        return;
+    }
+    let cluster = Cluster::builder().flags("--dns-upstream 127.0.0.1:9").bound_to(Ipv6Addr::LOCALHOST).start();
+    let spec = json!({"clusterIP": "None", "ports": [{"name": "sql", "port": 5432}]});
+    cluster.api().create(SERVICES, &json!({"metadata": {"name": "six"}, "spec": spec}));
+    let metadata = json!({"name": "six-1", "labels": {"kubernetes.io/service-name": "six"}});
+    let endpoints = json!([{"addresses": ["fd00:9::1"], "hostname": "six-0"}, {"addresses": ["fd00:9::2"]}]);
+    let ports = json!([{"name": "sql", "port": 5432}]);
+    let slice = json!({"metadata": metadata, "addressType": "IPv6", "ports": ports, "endpoints": endpoints});
+    cluster.api().create(SLICES, &slice);
+    let answers = |question: &str| {
+        let mut answers = records(&cluster, "answer", &format!("-6 {question}"));
+        answers.sort();
+        answers
+    };
+    let six = "six.default.svc.cluster.local.";
+    let both = ["fd00:9::1", "fd00:9::2"].map(|ip| format!("{six} 5 IN AAAA {ip}"));
+    for way in ["+notcp", "+tcp"] {
+        eventually("both endpoints", || match answers(&format!("{way} {six} AAAA")) {
+            found if found == both => Ok(()),
+            other => Err(format!("{way}: {other:?}")),
+        });
+        let own = cluster.get(&format!("{SERVICES}/kubernetes"))["spec"]["clusterIP"].as_str().unwrap().to_owned();
+        let kubernetes = "kubernetes.default.svc.cluster.local.";
+        assert_eq!(answers(&format!("{way} {kubernetes}")), [format!("{kubernetes} 5 IN A {own}")]);
+    }
+    assert!(dig(&cluster, &format!("-6 {six} A")).contains("status: NOERROR"), "the name is there, with others");
+    assert_eq!(answers("fd00-9--2.six.default.svc.cluster.local. AAAA").len(), 1);
+    let name = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.0.0.0.0.0.d.f.ip6.arpa.";
+    assert_eq!(answers("-x fd00:9::1"), [format!("{name} 5 IN PTR six-0.{six}")]);
+    let targets = answers(&format!("_sql._tcp.{six} SRV"));
+    assert_eq!(targets.len(), 2, "{targets:?}");
 }
 
 #[test]
