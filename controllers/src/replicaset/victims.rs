@@ -2,6 +2,8 @@
 //!
 //! Source: `ActivePodsWithRanks` in upstream's `controller_utils.go`. Ages are compared by their logarithm,
 //! so that among pods of about the same age chance decides (here: the UID) and not the second of creation.
+//! Upstream asks chance at once where two pods are about as old but not quite, and goes on to what follows where they
+//! are just as old; three pods can then each go before the next. Here what follows is asked in both cases.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -41,9 +43,10 @@ fn compare(a: &Pod, b: &Pod, rank_a: usize, rank_b: usize, now: Timestamp) -> Or
         .then_with(|| pod_facts::is_ready(a).cmp(&pod_facts::is_ready(b)))
         .then_with(|| cost(a).cmp(&cost(b)))
         .then_with(|| rank_b.cmp(&rank_a))
-        .then_with(|| by_age(pod_facts::ready_since(a), pod_facts::ready_since(b), a, b, now))
+        .then_with(|| by_age(pod_facts::ready_since(a), pod_facts::ready_since(b), now))
         .then_with(|| restarts(b).cmp(&restarts(a)))
-        .then_with(|| by_age(created(a), created(b), a, b, now))
+        .then_with(|| by_age(created(a), created(b), now))
+        .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
 }
 
 fn phase_order(pod: &Pod) -> u8 {
@@ -62,17 +65,9 @@ fn created(pod: &Pod) -> Option<Timestamp> {
     pod.metadata.creation_timestamp.as_ref().map(|t| t.0)
 }
 
-/// Unknown times first, then the shorter ages, in powers of two; of one power the lower UID.
-fn by_age(ta: Option<Timestamp>, tb: Option<Timestamp>, a: &Pod, b: &Pod, now: Timestamp) -> Ordering {
-    match (ta, tb) {
-        (None, None) => Ordering::Equal,
-        (None, Some(_)) => Ordering::Less,
-        (Some(_), None) => Ordering::Greater,
-        (Some(ta), Some(tb)) if ta == tb => Ordering::Equal,
-        (Some(ta), Some(tb)) => {
-            magnitude(ta, now).cmp(&magnitude(tb, now)).then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
-        }
-    }
+/// Unknown times first, then the shorter ages, in powers of two.
+fn by_age(a: Option<Timestamp>, b: Option<Timestamp>, now: Timestamp) -> Ordering {
+    a.map(|since| magnitude(since, now)).cmp(&b.map(|since| magnitude(since, now)))
 }
 
 fn magnitude(since: Timestamp, now: Timestamp) -> Option<u32> {
@@ -159,6 +154,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn of_three_pods_the_first_goes_before_the_last(
+            states in proptest::array::uniform3((0..2_i32, 0..3_i64, 0..3_i64, 0..9_u8)),
+        ) {
+            let at = |age: i64| Timestamp::from_second(1_767_225_600 + age * 3_000).unwrap().to_string();
+            let [a, b, c] = states.map(|(restarts, ready, created, name)| {
+                pod(&format!("p{name}"), &json!({"node": "n1", "phase": "Running", "ready": true,
+                    "restarts": restarts, "since": at(ready), "created": at(created)}))
+            });
+            let now = "2026-01-01T02:00:00Z".parse().unwrap();
+            let goes = |a: &Pod, b: &Pod| compare(a, b, 1, 1, now) != Ordering::Greater;
+            prop_assert!(!(goes(&a, &b) && goes(&b, &c)) || goes(&a, &c));
+        }
+
         #[test]
         fn the_order_is_total(states in proptest::collection::vec((0..3_u8, any::<bool>(), 0..4_i32, 0..90_000_i64), 2..12)) {
             let pods: Vec<_> = states.iter().enumerate().map(|(i, (node, ready, restarts, age))| {
