@@ -26,3 +26,4 @@ pub mod duration;
 pub mod event;
 pub mod meet;
 pub mod outside;
+pub mod tasks;

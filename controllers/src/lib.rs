@@ -127,6 +127,6 @@ impl Controllers {
             reconcile::start(&self.collector, &mut tasks, &token);
             tasks.spawn(garbage_collector::watch_others(Arc::clone(&self.collector), token.clone()));
         }
-        while tasks.join_next().await.is_some() {}
+        coracle_api::tasks::join(&mut tasks).await;
     }
 }

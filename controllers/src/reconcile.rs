@@ -3,19 +3,23 @@
 //! A controller holds its queue; handlers of the informers feed it. Workers are owned and end with the token.
 //! The first change of a burst is looked at at once, the rest together: a key rests for a few times as long as its
 //! last look kept a processor, so that ten thousand pods that start are not counted ten thousand times.
+//! A look that panics is a failure of its key alone: it comes back later, and the others are not held up. Whatever
+//! else panics ends all controllers.
 
 use std::fmt::Display;
 use std::future::Future;
 use std::future::poll_fn;
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::events::Recorder;
 use crate::informers::Informers;
@@ -143,7 +147,12 @@ async fn busy(work: impl Future<Output = ()>) -> Duration {
 
 async fn work<C: Controller>(controller: &C, key: &C::Key) {
     let queue = controller.queue();
-    match controller.reconcile(key).await {
+    // What a look leaves half done is in the API, where the next one sees it; locks of a queue heal themselves.
+    let Ok(looked) = AssertUnwindSafe(controller.reconcile(key)).catch_unwind().await else {
+        error!("reconciliation panicked, will try again; this is a bug of Coracle's");
+        return queue.add_failed(key.clone());
+    };
+    match looked {
         Ok(Next::Done) => queue.forget(key),
         Ok(Next::After(delay)) => {
             queue.forget(key);
@@ -158,5 +167,53 @@ async fn work<C: Controller>(controller: &C, key: &C::Key) {
             }
             queue.add_failed(key.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Panics at the first look at `a`.
+    #[derive(Default)]
+    struct Stumbles {
+        queue: Queue<&'static str>,
+        looked: Mutex<Vec<&'static str>>,
+        token: CancellationToken,
+    }
+
+    impl Controller for Stumbles {
+        type Key = &'static str;
+        const NAME: &'static str = "stumbles";
+        const WORKERS: usize = 1;
+
+        fn queue(&self) -> &Queue<Self::Key> {
+            &self.queue
+        }
+
+        async fn reconcile(&self, key: &Self::Key) -> Result<Next, ReconcileError> {
+            let first = {
+                let mut looked = self.looked.lock().unwrap();
+                looked.push(key);
+                looked.len() == 1
+            };
+            assert!(!first, "a bug");
+            if *key == "a" {
+                self.token.cancel();
+            }
+            Ok(Next::Done)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_panics_is_had_again_and_holds_up_nobody() {
+        let (controller, mut tasks) = (Arc::<Stumbles>::default(), JoinSet::new());
+        controller.queue.add("a");
+        controller.queue.add("b");
+        start(&controller, &mut tasks, &controller.token);
+        coracle_api::tasks::join(&mut tasks).await;
+        assert_eq!(*controller.looked.lock().unwrap(), ["a", "b", "a"]);
     }
 }

@@ -286,7 +286,11 @@ impl Node {
         tasks.spawn(evictions::run(Arc::clone(&shared), keeper.thresholds, keeper.pressure.subscribe(), stop.clone()));
         tasks.spawn(provisioner.run(stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
-        pods::run(Arc::clone(&shared), stop).await;
+        // Some of them end with what `shared` holds, which is after the pods.
+        tokio::select! {
+            () = pods::run(Arc::clone(&shared), stop) => {}
+            () = async { coracle_api::tasks::join(&mut tasks).await; std::future::pending::<()>().await } => {}
+        }
         streaming.stop().await;
         shared.wasm.shutdown();
         // What pods had in memory would stay there for nobody: they begin with empty directories.
@@ -295,8 +299,7 @@ impl Node {
         }
         drop(shared);
         // Events that are still queued are worth a moment, and no more.
-        let last = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_EVENTS, last).await.is_err() {
+        if tokio::time::timeout(LAST_EVENTS, coracle_api::tasks::join(&mut tasks)).await.is_err() {
             tasks.abort_all();
         }
     }

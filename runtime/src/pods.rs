@@ -23,12 +23,14 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::meet::{PodNetwork, Resolver};
 use coracle_api::names::NodeName;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -115,6 +117,17 @@ impl Shared {
     }
 }
 
+/// How long a pod whose worker panicked waits for another: so long that one which does it each time costs next to
+/// nothing.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// A worker that has ended.
+struct Ended {
+    uid: String,
+    /// By a panic, not because its pod is gone.
+    broke: bool,
+}
+
 /// What a worker is told of its pod.
 #[derive(Debug, Clone)]
 enum News {
@@ -141,7 +154,7 @@ struct Pods {
     shared: Arc<Shared>,
     stop: CancellationToken,
     workers: BTreeMap<String, watch::Sender<News>>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<Ended>,
     /// The uids of a list that is being received.
     listed: Option<BTreeSet<String>>,
 }
@@ -211,6 +224,11 @@ impl Pods {
         }
         let (sender, news) = watch::channel(News::Is(Arc::clone(&pod)));
         self.workers.insert(uid.clone(), sender);
+        self.begin(uid, pod, news, Duration::ZERO);
+    }
+
+    /// Gives a pod its worker, `rest` later.
+    fn begin(&mut self, uid: String, pod: Arc<Pod>, news: watch::Receiver<News>, rest: Duration) {
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let span = tracing::info_span!(
             "pod",
@@ -218,20 +236,32 @@ impl Pods {
             name = pod.metadata.name.as_deref().unwrap_or_default(),
         );
         let work = async move {
-            worker::Worker::new(Arc::clone(&shared), pod, news).run(stop).await;
+            if !rest.is_zero() && stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
+                return Ended { uid, broke: false };
+            }
+            let worker = worker::Worker::new(Arc::clone(&shared), pod, news).run(stop);
+            let broke = AssertUnwindSafe(worker).catch_unwind().await.is_err();
             shared.inboxes.close(&uid);
-            uid
+            Ended { uid, broke }
         };
         self.tasks.spawn(work.instrument(span));
     }
 
-    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
-        match ended {
-            Ok(uid) => {
-                self.workers.remove(&uid);
-                self.shared.images.pod_is_gone(&uid);
-            }
-            Err(error) => tracing::error!(%error, "the worker of a pod broke down"),
+    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        let Ended { uid, broke } = match ended {
+            Ok(ended) => ended,
+            Err(error) => return tracing::error!(%error, "the worker of a pod was ended"),
+        };
+        let last = self.workers.get(&uid).map(watch::Sender::subscribe);
+        let pod = last.as_ref().and_then(|news| match &*news.borrow() {
+            News::Is(pod) => Some(Arc::clone(pod)),
+            News::Gone => None,
+        });
+        if let (true, Some(news), Some(pod)) = (broke, last, pod) {
+            tracing::error!(uid, "the worker of a pod panicked, another begins soon; this is a bug of Coracle's");
+            return self.begin(uid, pod, news, AFTER_PANIC);
         }
+        self.workers.remove(&uid);
+        self.shared.images.pod_is_gone(&uid);
     }
 }

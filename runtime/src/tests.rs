@@ -18,7 +18,7 @@ use sha2::Digest as _;
 use super::*;
 use crate::images::pull::Registries;
 use api::Api;
-use network::NoNetwork;
+use network::{BreaksOnce, NoNetwork};
 
 /// A node that runs over a fake API.
 struct Rig {
@@ -36,10 +36,13 @@ impl Rig {
     }
 
     async fn start_with(config: Config, dir: &Path, api: Api) -> Self {
+        Self::start_on(Arc::new(NoNetwork), config, dir, api).await
+    }
+
+    async fn start_on(network: Arc<dyn PodNetwork>, config: Config, dir: &Path, api: Api) -> Self {
         let images = Arc::new(ImageStore::open(dir.join("images")).unwrap());
         let puller = Arc::new(Puller::open(ImageStore::clone(&images), Registries::default()).unwrap());
-        let parts =
-            Parts { network: Arc::new(NoNetwork), resolver: Arc::new(NoNetwork), images: images.clone(), puller };
+        let parts = Parts { network, resolver: Arc::new(NoNetwork), images: images.clone(), puller };
         let config = Config { data_dir: dir.to_owned(), ..config };
         let node = Node::build(api.client(), config, parts).await.unwrap();
         let (kubelet, stop) = (node.kubelet(), CancellationToken::new());
@@ -133,6 +136,17 @@ async fn a_pod_becomes_ready_says_so_once_and_goes_when_it_is_deleted() {
     rig.api.patch("pods", "default", "p", &deleted);
     rig.api.until_gone("pods", "p").await;
     assert!(!dir.path().join("pods/uid-of-p").exists());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_bug_that_a_pod_meets_costs_a_new_beginning_and_not_the_pod() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start_on(Arc::new(BreaksOnce::default()), Config::default(), dir.path(), Api::new()).await;
+    rig.push("waits", "1", &guests::prints_environment_and_waits()).await;
+    rig.pod("p", "Always", &json!({ "image": "waits:1" }));
+    let pod = rig.api.until("pods", "p", |p| condition(p, "Ready") == "True").await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{pod}");
     rig.stop().await;
 }
 

@@ -121,6 +121,7 @@ pub(crate) async fn run(client: Client, config: Config, token: CancellationToken
                 Err(error) => warn!(%error, kind = "StorageClass", "watch broke off, will list again"),
             },
             Some(Ok(written)) = cycle.writes.join_next(), if !cycle.writes.is_empty() => cycle.written(written),
+            () = coracle_api::tasks::join(&mut beside), if !beside.is_empty() => {}
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
     }

@@ -175,10 +175,11 @@ impl Worker {
             Some(event) = self.inbox.recv() => Signal::Happened(*event),
             Some(done) = self.tasks.join_next() => match done {
                 Ok(done) => Signal::Task(done),
-                Err(error) => {
-                    tracing::error!(%error, "a task of a pod broke down");
-                    Signal::Happened(Event::Tick)
-                }
+                // What it was to say is never said: the worker begins anew, as after a restart of the node.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Signal::Happened(Event::Tick),
+                },
             },
             Ok(()) = self.news.changed() => Signal::News,
             Ok(()) = self.images.changed(), if held => Signal::Images,

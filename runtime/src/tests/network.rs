@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use coracle_api::meet::{
@@ -17,6 +18,18 @@ pub(super) struct NoNetwork;
 impl PodNetwork for NoNetwork {
     async fn attach(&self, _: PodSlot) -> io::Result<Arc<dyn Attachment>> {
         Ok(Arc::new(Self))
+    }
+}
+
+/// Panics when it is asked for the first time.
+#[derive(Default)]
+pub(super) struct BreaksOnce(AtomicBool);
+
+#[async_trait]
+impl PodNetwork for BreaksOnce {
+    async fn attach(&self, slot: PodSlot) -> io::Result<Arc<dyn Attachment>> {
+        assert!(self.0.swap(true, Ordering::Relaxed), "a bug of the network");
+        NoNetwork.attach(slot).await
     }
 }
 
