@@ -21,6 +21,7 @@ use crate::zone::Absent;
 use crate::zones::Zones;
 
 pub(crate) mod datagrams;
+mod socket;
 
 /// How many bytes every client takes in a datagram (RFC 1035, section 4.2.1).
 const PLAIN_DATAGRAM_BYTES: u16 = 512;

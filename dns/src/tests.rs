@@ -4,6 +4,8 @@ mod directions;
 mod mutated;
 mod pods;
 
+use std::net::Ipv6Addr;
+
 use coracle_api::meet::{NameServer, PodNames};
 use coracle_api::outside::{ANNOTATION_ALLOWED_HOSTS, Outside};
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
@@ -107,9 +109,15 @@ fn question(name: &str, kind: RecordType) -> Message {
     message
 }
 
+fn wildcard_of(addr: SocketAddr) -> IpAddr {
+    if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
 async fn by_udp(addr: SocketAddr, message: &Message) -> Message {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    socket.send_to(&message.to_vec().unwrap(), addr).await.unwrap();
+    let socket = UdpSocket::bind((wildcard_of(addr), 0)).await.unwrap();
+    // Connected: an answer that comes from elsewhere is not heard.
+    socket.connect(addr).await.unwrap();
+    socket.send(&message.to_vec().unwrap()).await.unwrap();
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).await.unwrap();
     let answer = Message::from_vec(&buffer[..length]).unwrap();
@@ -289,6 +297,23 @@ async fn a_resolver_that_is_silent_is_passed_over() {
     let running = running(vec![closed, upstream]).await;
     let answer = by_udp(running.addr, &question("www.example.com.", RecordType::A)).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+}
+
+#[tokio::test]
+async fn an_answer_comes_from_the_address_that_was_asked() {
+    let mut tasks = JoinSet::new();
+    let (sender, _asked) = tokio::sync::mpsc::channel(64);
+    let upstream = outside(&mut tasks, sender).await;
+    let everywhere = |bind_address| Config { bind_address, ..config(vec![upstream]) };
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
+    for (bound, asked) in [(v4, "127.0.0.2"), (v4, "127.0.0.3"), (v6, "127.0.0.2"), (v6, "::1")] {
+        let running = running_with(everywhere(bound)).await;
+        let addr = SocketAddr::new(asked.parse().unwrap(), running.addr.port());
+        for name in ["web.default.svc.cluster.local.", "www.example.com."] {
+            let answer = by_udp(addr, &question(name, RecordType::A)).await;
+            assert_eq!(answer.answers.len(), 1, "{name} at {addr} of {bound}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -19,11 +19,12 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::socket::{Asker, Room, Socket};
 use super::{Handler, Led, Reply};
 use crate::counts::Way;
 
-/// How many datagrams are taken in a row before answers from outside have their turn.
-const TAKEN_TOGETHER_MAX: usize = 64;
+/// How many times datagrams are taken in a row before answers from outside have their turn.
+const TAKEN_IN_A_ROW_MAX: usize = 4;
 
 /// The longest question: one name, and what EDNS may carry.
 const QUESTION_BYTES_MAX: usize = 4096;
@@ -50,18 +51,15 @@ pub(crate) fn answer_apart(socket: std::net::UdpSocket, handler: Arc<Handler>, s
 /// # Errors
 /// When nothing can come any more.
 pub(crate) async fn answer_all(socket: UdpSocket, handler: Arc<Handler>) -> io::Result<()> {
-    let socket = Arc::new(socket);
-    let mut outside = JoinSet::new();
-    let mut buffer = vec![0; QUESTION_BYTES_MAX];
+    let socket = Arc::new(Socket::new(socket)?);
+    let (mut outside, mut room) = (JoinSet::new(), Room::default());
     loop {
         socket.readable().await?;
-        for _ in 0..TAKEN_TOGETHER_MAX {
-            match socket.try_recv_from(&mut buffer) {
-                Ok((length, client)) => {
-                    let question = buffer.get(..length).unwrap_or_default();
-                    if is_somebody(client) {
-                        take(question, client, &socket, &handler, &mut outside);
-                    }
+        for _ in 0..TAKEN_IN_A_ROW_MAX {
+            match socket.take(&mut room) {
+                Ok(questions) => {
+                    let questions = questions.filter(|(_, asker)| is_somebody(asker.addr));
+                    questions.for_each(|(question, asker)| take(question, asker, &socket, &handler, &mut outside));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // A client that has gone is told of here (ECONNREFUSED).
@@ -81,12 +79,13 @@ fn is_somebody(client: SocketAddr) -> bool {
     is_one && client.port() != 0
 }
 
-fn take(bytes: &[u8], client: SocketAddr, socket: &Arc<UdpSocket>, handler: &Arc<Handler>, outside: &mut JoinSet<()>) {
-    let read = has_one_question(bytes).then(|| Request::from_bytes(bytes.to_vec(), client, Protocol::Udp));
+fn take(bytes: &[u8], asker: Asker, socket: &Arc<Socket>, handler: &Arc<Handler>, outside: &mut JoinSet<()>) {
+    let is_readable = bytes.len() <= QUESTION_BYTES_MAX && has_one_question(bytes);
+    let read = is_readable.then(|| Request::from_bytes(bytes.to_vec(), asker.addr, Protocol::Udp));
     let Some(Ok(request)) = read else {
         if let Some(refusal) = unreadable(bytes) {
             handler.counts.answered(Way::Datagram, None, ResponseCode::FormErr, Duration::ZERO);
-            send(socket, &refusal, client);
+            socket.send(&refusal, asker);
         }
         return;
     };
@@ -95,29 +94,22 @@ fn take(bytes: &[u8], client: SocketAddr, socket: &Arc<UdpSocket>, handler: &Arc
     }
     let began = Instant::now();
     match handler.lead(&request) {
-        Led::Here(reply) => say(handler, socket, &request, &reply, began),
+        Led::Here(reply) => say(handler, socket, asker, &request, &reply, began),
         Led::Outside(aliases, name, kind) => {
             let (socket, handler) = (Arc::clone(socket), Arc::clone(handler));
             outside.spawn(async move {
                 let reply = handler.follow(aliases, &name, kind).await;
-                say(&handler, &socket, &request, &reply, began);
+                say(&handler, &socket, asker, &request, &reply, began);
             });
         }
     }
 }
 
-fn say(handler: &Handler, socket: &UdpSocket, request: &Request, reply: &Reply, began: Instant) {
+fn say(handler: &Handler, socket: &Socket, asker: Asker, request: &Request, reply: &Reply, began: Instant) {
     handler.count(Way::Datagram, request, reply, began);
     match handler.datagram(request, reply) {
-        Ok(answer) => send(socket, &answer, request.src()),
-        Err(error) => tracing::warn!(%error, client = %request.src(), "an answer cannot be written"),
-    }
-}
-
-/// Sends, or drops what cannot be sent at once, as datagrams may be: who does not hear an answer asks again.
-fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
-    if let Err(error) = socket.try_send_to(answer, client) {
-        tracing::debug!(%error, %client, "an answer was not sent");
+        Ok(answer) => socket.send(&answer, asker),
+        Err(error) => tracing::warn!(%error, client = %asker.addr, "an answer cannot be written"),
     }
 }
 
