@@ -1,7 +1,8 @@
 //! Carries bytes between two connections, each way until its end, which the other side is told.
 //!
 //! Each way has a buffer that is small while little is said and large while much is: a piece costs two system calls
-//! whatever its size, and thousands of connections that are quiet should cost little.
+//! whatever its size, and thousands of connections that are quiet should cost little. Moving pages through the kernel
+//! (`splice(2)`) was measured: over loopback it is no faster, and towards guests slower by a third.
 
 use std::io;
 use std::pin::pin;

@@ -63,7 +63,7 @@ async fn what_is_behind_it_is_woken_once_and_sleeps_when_nobody_is_there_any_mor
     let client = connected(SocketAddr::from(([127, 0, 0, 1], node_port))).await;
     scaled(3).await;
     let woken = api.created(|object| object["reason"] == "Woken").await;
-    assert_eq!(woken["message"], "Scaled up deployment web from 0 to 3: a connection waits");
+    assert_eq!(woken["message"], "Scaled up deployment web from 0 to 3: a client waits");
     drop((client, running));
     while tasks.join_next().await.is_some() {}
 }

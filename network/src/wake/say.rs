@@ -50,7 +50,7 @@ impl Subject {
 
 /// It was scaled up.
 pub(super) fn woken(target: &Target, to: i32) -> What {
-    let message = format!("Scaled up {target} from 0 to {to}: a connection waits");
+    let message = format!("Scaled up {target} from 0 to {to}: a client waits");
     What { kind: Kind::Normal, reason: "Woken", message }
 }
 
@@ -66,9 +66,12 @@ pub(super) fn failed(target: &Target, to: i32, error: &kube::Error) -> What {
     What { kind: Kind::Warning, reason: "WakeFailed", message }
 }
 
-/// Connections have waited in vain.
+/// Clients have waited in vain.
 pub(super) fn late(target: &Target, count: u64) -> What {
-    let message = format!("No pod of {target} was ready in time: refused connections: {count}");
+    let message = format!(
+        "No pod of {target} took connections in time: clients refused: {count}; see whether its pods are ready and \
+         listen at the target port of the Service"
+    );
     What { kind: Kind::Warning, reason: "WakeTimedOut", message }
 }
 
