@@ -60,7 +60,7 @@ use tools::Workshop;
 use volumes::AllowedPath;
 use volumes::in_use::InUse;
 
-pub use names::{HostNames, NameFacts};
+pub use names::NameFacts;
 pub use node::{MachineError, Thresholds};
 
 /// How long to wait before a watch that broke off is begun anew.

@@ -1,10 +1,12 @@
 //! What names mean in a pod: from its `dnsPolicy`, `dnsConfig`, `hostAliases`, host name and subdomain.
 //!
-//! Pure. The rules are the kubelet's, and so are the files that tell a guest of them which reads them itself:
-//! `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname`.
+//! Pure, but for what the machine says of itself, which each container is given as it is when it starts. The rules are
+//! the kubelet's, and so are the files that tell a guest of them which reads them itself: `/etc/hosts`,
+//! `/etc/resolv.conf` and `/etc/hostname`.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use coracle_api::meet::{NDOTS, NameServer, PodNames};
 use coracle_api::wellknown::CLUSTER_DOMAIN;
@@ -22,7 +24,7 @@ const NDOTS_DEFAULT: usize = 1;
 /// The longest host name that a system takes.
 const HOSTNAME_BYTES_MAX: usize = 63;
 
-/// Whom this machine asks, and where it searches: its `/etc/resolv.conf`.
+/// Whom this machine asks, and where it searches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostNames {
     /// The name servers.
@@ -33,6 +35,27 @@ pub struct HostNames {
     pub options: Vec<String>,
 }
 
+impl HostNames {
+    /// What a `resolv.conf` says (`resolv.conf(5)`). Of several `search` lines the last one counts.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut names = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => names.servers.extend(words.next().and_then(|ip| ip.parse::<IpAddr>().ok())),
+                Some("search" | "domain") => {
+                    names.search = words.map(|domain| domain.trim_end_matches('.').to_owned()).collect();
+                    names.search.retain(|domain| !domain.is_empty());
+                }
+                Some("options") => names.options.extend(words.map(str::to_owned)),
+                Some(_) | None => {}
+            }
+        }
+        names
+    }
+}
+
 /// What names are made of, apart from the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameFacts {
@@ -40,13 +63,22 @@ pub struct NameFacts {
     pub domain: String,
     /// The cluster's name server, if it has one.
     pub server: Option<IpAddr>,
-    /// What this machine uses.
-    pub host: HostNames,
+    /// The machine's `resolv.conf`, that is read for each container: a machine changes networks. Without it, and where
+    /// it cannot be read, the machine asks nobody.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 impl Default for NameFacts {
     fn default() -> Self {
-        Self { domain: CLUSTER_DOMAIN.to_owned(), server: None, host: HostNames::default() }
+        Self { domain: CLUSTER_DOMAIN.to_owned(), server: None, resolv_conf: None }
+    }
+}
+
+impl NameFacts {
+    /// What the machine uses now.
+    pub(crate) fn host(&self) -> HostNames {
+        let text = self.resolv_conf.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        HostNames::parse(&text.unwrap_or_default())
     }
 }
 
@@ -69,8 +101,8 @@ struct Resolv {
     options: Vec<(String, Option<String>)>,
 }
 
-/// What names mean in the pod at `ip`, and the files that say so.
-pub fn names(pod: &Pod, ip: IpAddr, facts: &NameFacts) -> (PodNames, Etc) {
+/// What names mean in the pod at `ip` on a machine that uses `host`, and the files that say so.
+pub fn names(pod: &Pod, ip: IpAddr, facts: &NameFacts, host: HostNames) -> (PodNames, Etc) {
     let spec = pod.spec.clone().unwrap_or_default();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let short = hostname(pod);
@@ -81,7 +113,7 @@ pub fn names(pod: &Pod, ip: IpAddr, facts: &NameFacts) -> (PodNames, Etc) {
     let aliases = spec.host_aliases.iter().flatten();
     hosts.extend(aliases.filter_map(|a| Some((a.ip.parse().ok()?, a.hostnames.clone().unwrap_or_default()))));
 
-    let resolv = resolv(&spec, namespace, facts);
+    let resolv = resolv(&spec, namespace, facts, host);
     let server = |ip: &IpAddr| if Some(*ip) == facts.server { NameServer::Cluster } else { NameServer::At(*ip) };
     let hostname = full.filter(|_| spec.set_hostname_as_fqdn == Some(true)).unwrap_or(short);
     let etc = Etc { hosts: hosts_file(&hosts), resolv_conf: resolv.file(), hostname: format!("{hostname}\n") };
@@ -104,19 +136,17 @@ pub fn hostname(pod: &Pod) -> String {
     name.get(..HOSTNAME_BYTES_MAX).unwrap_or(&name).trim_end_matches(['-', '.']).to_owned()
 }
 
-fn resolv(spec: &PodSpec, namespace: &str, facts: &NameFacts) -> Resolv {
-    let host = || Resolv {
-        servers: facts.host.servers.clone(),
-        search: facts.host.search.clone(),
-        options: facts.host.options.iter().map(|option| split(option)).collect(),
-    };
+fn resolv(spec: &PodSpec, namespace: &str, facts: &NameFacts, host: HostNames) -> Resolv {
     let mut resolv = match (spec.dns_policy.as_deref(), facts.server) {
         (Some("None"), _) => Resolv::default(),
         // A cluster without a name server has the host's, as the kubelet does it.
-        (Some("Default"), _) | (_, None) => host(),
+        (Some("Default"), _) | (_, None) => {
+            let options = host.options.iter().map(|option| split(option)).collect();
+            Resolv { servers: host.servers, search: host.search, options }
+        }
         (_, Some(server)) => {
             let mut search = PodNames::of_namespace(namespace, &facts.domain).search;
-            search.extend(facts.host.search.clone());
+            search.extend(host.search);
             let options = vec![("ndots".to_owned(), Some(NDOTS.to_string()))];
             Resolv { servers: vec![server], search, options }
         }
@@ -211,27 +241,36 @@ mod tests {
     use super::*;
 
     fn facts() -> NameFacts {
-        NameFacts {
-            domain: "cluster.local".to_owned(),
-            server: "10.43.0.10".parse().ok(),
-            host: HostNames {
-                servers: vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()],
-                search: vec!["corp.example".to_owned()],
-                options: vec!["rotate".to_owned(), "ndots:2".to_owned()],
-            },
+        NameFacts { server: "10.43.0.10".parse().ok(), ..NameFacts::default() }
+    }
+
+    fn host() -> HostNames {
+        HostNames {
+            servers: vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()],
+            search: vec!["corp.example".to_owned()],
+            options: vec!["rotate".to_owned(), "ndots:2".to_owned()],
         }
     }
 
     fn made(spec: &Value) -> (PodNames, Etc) {
         let metadata = json!({"name": "web-0", "namespace": "shop"});
         let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-        names(&pod, "10.42.0.5".parse().unwrap(), &facts())
+        names(&pod, "10.42.0.5".parse().unwrap(), &facts(), host())
     }
 
     fn check(mut spec: Value, expected: Expect) {
         spec["containers"] = json!([]);
         let (names, files) = made(&spec);
         expected.assert_eq(&format!("{}asks {:?}, absolute from {}", files.resolv_conf, names.servers, names.ndots));
+    }
+
+    #[test]
+    fn nameservers_are_read_as_the_resolver_reads_them() {
+        let text =
+            "# a comment\nnameserver 192.0.2.1\n nameserver ::1\nsearch x. y .\nnameserver nonsense\noptions ndots:2\n";
+        let found = HostNames::parse(text);
+        assert_eq!(found.servers, ["192.0.2.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert_eq!((found.search, found.options), (vec!["x".to_owned(), "y".to_owned()], vec!["ndots:2".to_owned()]));
     }
 
     #[test]

@@ -269,10 +269,30 @@ async fn volumes_are_filled_and_follow_their_sources() {
 }
 
 #[tokio::test]
+async fn whom_the_machine_asks_is_what_it_asks_when_a_pod_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("resolv.conf");
+    let names = NameFacts { resolv_conf: Some(file.clone()), ..NameFacts::default() };
+    let rig = Rig::start_with(Config { names, ..Config::default() }, dir.path(), Api::new()).await;
+    rig.push("reads", "1", &guests::prints_a_file(3, "etc/resolv.conf")).await;
+    for (pod, server) in [("at-home", "192.0.2.1"), ("on-the-road", "192.0.2.2")] {
+        std::fs::write(&file, format!("nameserver {server}\n")).unwrap();
+        let spec = json!({
+            "nodeName": "localhost", "restartPolicy": "Never", "dnsPolicy": "Default",
+            "containers": [{ "name": "c", "image": "reads:1" }],
+        });
+        rig.api.put("pods", "default", pod, json!({ "metadata": {}, "spec": spec }));
+        rig.api.until("pods", pod, |p| p["status"]["containerStatuses"][0]["state"]["terminated"].is_object()).await;
+        assert_eq!(rig.log(pod, "").await, (StatusCode::OK, format!("nameserver {server}\n")));
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_guest_reads_its_volume_through_the_links_that_make_updates_atomic() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path(), Api::new()).await;
-    rig.push("reads", "1", &guests::prints_a_file()).await;
+    rig.push("reads", "1", &guests::prints_a_file(4, "k")).await;
     rig.api.put("secrets", "default", "s", json!({ "metadata": {}, "data": { "k": "c2VjcmV0Cg==" } }));
     let container =
         json!({ "name": "c", "image": "reads:1", "volumeMounts": [{ "name": "v", "mountPath": "/etc/v" }] });

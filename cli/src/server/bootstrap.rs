@@ -8,7 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use coracle_api::meet::{PodNames, Resolver};
 use coracle_api::{storage, wellknown};
-use coracle_runtime::{HostNames, NameFacts};
+use coracle_runtime::NameFacts;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -157,43 +157,12 @@ impl Resolver for NoNames {
 /// What names of pods are made of; `has_dns` if the cluster has a name server.
 pub(crate) fn name_facts(service_cidr: &str, has_dns: bool) -> NameFacts {
     let server = nth_address(service_cidr, CLUSTER_DNS_INDEX).filter(|_| has_dns);
-    NameFacts { server, host: host_names(), ..NameFacts::default() }
-}
-
-fn host_names() -> HostNames {
-    resolv_conf(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default())
-}
-
-/// What a `resolv.conf` says. Of several `search` lines the last one counts.
-fn resolv_conf(text: &str) -> HostNames {
-    let mut names = HostNames::default();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("nameserver") => names.servers.extend(words.next().and_then(|ip| ip.parse::<IpAddr>().ok())),
-            Some("search" | "domain") => {
-                names.search = words.map(|domain| domain.trim_end_matches('.').to_owned()).collect();
-                names.search.retain(|domain| !domain.is_empty());
-            }
-            Some("options") => names.options.extend(words.map(str::to_owned)),
-            Some(_) | None => {}
-        }
-    }
-    names
+    NameFacts { server, resolv_conf: Some(RESOLV_CONF.into()), ..NameFacts::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nameservers_are_read_as_the_resolver_reads_them() {
-        let text =
-            "# a comment\nnameserver 192.0.2.1\n nameserver ::1\nsearch x. y .\nnameserver nonsense\noptions ndots:2\n";
-        let found = resolv_conf(text);
-        assert_eq!(found.servers, ["192.0.2.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
-        assert_eq!((found.search, found.options), (vec!["x".to_owned(), "y".to_owned()], vec!["ndots:2".to_owned()]));
-    }
 
     #[test]
     fn the_tenth_address_is_counted_from_the_range_s_first() {

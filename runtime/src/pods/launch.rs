@@ -280,7 +280,8 @@ impl Order {
 
     /// What names mean in the pod, and the files that say so.
     pub(super) fn names(&self) -> (PodNames, Etc) {
-        let (mut names, etc) = names::names(&self.pod, self.attachment.ip(), &self.shared.names);
+        let facts = &self.shared.names;
+        let (mut names, etc) = names::names(&self.pod, self.attachment.ip(), facts, facts.host());
         names.outside = self.attachment.outside();
         (names, etc)
     }

@@ -29,19 +29,20 @@ pub(super) fn prints_environment_and_waits() -> Vec<u8> {
     )
 }
 
-/// Prints the file `k` of its second directory, then ends.
-pub(super) fn prints_a_file() -> Vec<u8> {
-    module(
-        r#"(data (i32.const 64) "k")
+/// Prints a file under one of its directories, which are numbered from 3, then ends.
+pub(super) fn prints_a_file(directory: u32, path: &str) -> Vec<u8> {
+    let length = path.len();
+    module(&format!(
+        r#"(data (i32.const 64) "{path}")
         (func (export "_start")
             ;; Links are followed, and the descriptor is allowed to read.
-            (if (call $open (i32.const 4) (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 0)
+            (if (call $open (i32.const {directory}) (i32.const 1) (i32.const 64) (i32.const {length}) (i32.const 0)
                     (i64.const 2) (i64.const 2) (i32.const 0) (i32.const 16))
                 (then (call $exit (i32.const 9))))
             (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 100))
             (drop (call $read (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 4)))
-            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"#,
-    )
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"#
+    ))
 }
 
 /// With more than its name as arguments it waits for an hour. Else it copies its input to its output, to the end, and
