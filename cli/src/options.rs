@@ -45,6 +45,10 @@ pub(crate) struct ServerOptions {
     /// Address of the API, of DNS and of NodePorts; 0.0.0.0 opens them to other machines [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     bind_address: Option<IpAddr>,
+    /// More names and addresses by which the API is reached, for its certificate
+    #[arg(long, value_delimiter = ',', value_name = "NAME|IP,…")]
+    #[serde(default)]
+    tls_san: Vec<String>,
     /// Port of the API; 0 picks a free one [default: 6443]
     #[arg(long, value_name = "PORT")]
     secure_port: Option<u16>,
@@ -176,6 +180,7 @@ pub(crate) struct Settings {
 /// Who gets in, and who may do what.
 #[derive(Debug)]
 pub(crate) struct Access {
+    pub(crate) tls_san: Vec<String>,
     pub(crate) token_auth_file: Option<PathBuf>,
     pub(crate) client_ca_file: Option<PathBuf>,
     pub(crate) anonymous_auth: bool,
@@ -217,6 +222,7 @@ impl ServerOptions {
         }
         let modes = or(self.authorization_mode, file.authorization_mode);
         let access = Access {
+            tls_san: or(self.tls_san, file.tls_san),
             token_auth_file: self.token_auth_file.or(file.token_auth_file),
             client_ca_file: self.client_ca_file.or(file.client_ca_file),
             anonymous_auth: self.anonymous_auth.or(file.anonymous_auth).unwrap_or(true),

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod figures;
 mod files;
+mod node_address;
 mod nodes;
 mod ranges;
 mod registries;
@@ -159,7 +160,10 @@ async fn build_apiserver(settings: &Settings, ranges: &InForce, mounts: Mounts) 
         secure_port: settings.secure_port,
         service_cidr: ranges.services.clone(),
         node_ports: settings.node_ports,
-        extra_sans: vec![settings.host_name.clone()],
+        extra_sans: [settings.host_name.clone(), node_address::of(settings.bind_address).to_string()]
+            .into_iter()
+            .chain(settings.access.tls_san.iter().cloned())
+            .collect(),
         token_auth_file: settings.access.token_auth_file.clone(),
         client_ca_file: settings.access.client_ca_file.clone(),
         anonymous_auth: settings.access.anonymous_auth,
@@ -192,7 +196,8 @@ async fn build_network(
         node_name: settings.node_name.to_string(),
         pod_cidr: ranges.pods.clone(),
         service_cidr: ranges.services.clone(),
-        node_address: settings.bind_address,
+        bind_address: settings.bind_address,
+        node_address: node_address::of(settings.bind_address),
         ..coracle_network::Config::default()
     };
     Ok(Some(coracle_network::Network::build(client, config).await.context("the network does not start")?))
@@ -242,7 +247,7 @@ async fn build_node(
         node_name: settings.node_name.clone(),
         host_name: settings.host_name.clone(),
         data_dir: settings.data_dir.clone(),
-        address: settings.bind_address,
+        address: node_address::of(settings.bind_address),
         pod_cidr: ranges.pods.clone(),
         annotations: [("mode", ranges.mode_name()), ("mode-reason", ranges.why.as_str())]
             .map(|(key, value)| (format!("network.coracle.dev/{key}"), value.to_owned()))

@@ -3,7 +3,7 @@
 //! Level, not edge: each pass compares what is open with what the status says, so that what was not written is
 //! written by the next. It refuses to tell of a port that is not open: `kubectl get` shows such a Service as pending.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use coracle_api::names::NamespacedName;
@@ -30,12 +30,6 @@ pub(crate) struct Balancers {
 impl Balancers {
     /// For the node at `address`.
     pub(crate) fn new(client: Client, address: IpAddr) -> Self {
-        // Who listens everywhere is found on this machine.
-        let address = match address {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            named => named,
-        };
         Self { client, address, writing: JoinSet::new() }
     }
 
@@ -92,6 +86,8 @@ async fn write(client: Client, service: NamespacedName, ingress: Vec<LoadBalance
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use serde_json::Value;
 
     use super::*;

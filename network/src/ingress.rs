@@ -24,7 +24,7 @@ mod status;
 mod tasks;
 mod watch;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::Network;
-use crate::table::Table;
 use asked::Scheme;
 use certificates::Certificates;
 use conversation::Conversations;
@@ -74,8 +73,7 @@ pub enum IngressError {
 /// The controller of Ingresses on one node.
 pub struct Ingress {
     config: IngressConfig,
-    address: IpAddr,
-    node: String,
+    node: crate::Config,
     client: Client,
     proxy: Arc<Proxy>,
     certificates: Arc<Certificates>,
@@ -88,19 +86,10 @@ impl Ingress {
     /// # Errors
     /// [`IngressError`].
     pub fn build(client: Client, config: IngressConfig, network: &Network) -> Result<Self, IngressError> {
-        let (address, node) = (network.config.node_address, network.config.node_name.clone());
-        Self::over(client, config, Arc::clone(&network.table), (address, node))
-    }
-
-    fn over(
-        client: Client,
-        config: IngressConfig,
-        table: Arc<Table>,
-        (address, node): (IpAddr, String),
-    ) -> Result<Self, IngressError> {
         let certificates = Arc::new(Certificates::default());
         let tls = TlsAcceptor::from(Arc::new(certificates.tls().map_err(IngressError::Tls)?));
-        Ok(Self { config, address, node, client, proxy: Proxy::new(table), certificates, tls })
+        let (node, proxy) = (network.config.clone(), Proxy::new(Arc::clone(&network.table)));
+        Ok(Self { config, node, client, proxy, certificates, tls })
     }
 
     /// Where Ingresses will be served, as far as can be told before there are any: by HTTP and by HTTPS.
@@ -108,18 +97,18 @@ impl Ingress {
     pub fn likely(&self) -> Vec<(&'static str, SocketAddr)> {
         let kinds = [(Scheme::Http, &self.config.http_ports), (Scheme::Https, &self.config.https_ports)];
         let likely = |(scheme, ports): (Scheme, &Vec<u16>)| {
-            let port = doors::likely(self.address, ports)?;
-            Some((scheme.as_str(), SocketAddr::new(self.address, port)))
+            let port = doors::likely(self.node.bind_address, ports)?;
+            Some((scheme.as_str(), SocketAddr::new(self.node.bind_address, port)))
         };
         kinds.into_iter().filter_map(likely).collect()
     }
 
     /// Serves Ingresses until `shutdown`, then finishes what is under way, within bounds.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { config, address, node, client, proxy, certificates, tls } = self;
+        let Self { config, node, client, proxy, certificates, tls } = self;
         let conversations = Conversations::new(Arc::clone(&proxy), tls, shutdown.clone());
-        let doors = Doors::new(address, &config.http_ports, &config.https_ports, conversations);
-        let status = Status::new(client.clone(), address, &node);
+        let doors = Doors::new(node.bind_address, &config.http_ports, &config.https_ports, conversations);
+        let status = Status::new(client.clone(), node.node_address, &node.node_name);
         let mut made = Made { proxy: Arc::clone(&proxy), certificates, doors, status };
         shutdown.run_until_cancelled(Watch::new(client).run(&mut made)).await;
         made.doors.close();

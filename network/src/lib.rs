@@ -30,6 +30,7 @@ mod book;
 mod carry;
 mod delivery;
 mod events;
+mod everywhere;
 mod health;
 mod listeners;
 mod relay;
@@ -77,7 +78,9 @@ pub struct Config {
     pub pod_cidr: String,
     /// The cluster addresses of Services.
     pub service_cidr: String,
-    /// Where NodePorts and load balancers listen.
+    /// Where NodePorts, load balancers and Ingresses listen.
+    pub bind_address: IpAddr,
+    /// By which address the node goes: it is where load balancers and Ingresses are found, as their status says.
     pub node_address: IpAddr,
     /// Whether cluster addresses are bound for real.
     pub mode: Mode,
@@ -91,6 +94,7 @@ impl Default for Config {
             cluster_cidr: None,
             pod_cidr: "127.42.0.0/16".to_owned(),
             service_cidr: "127.43.0.0/16".to_owned(),
+            bind_address: Ipv4Addr::LOCALHOST.into(),
             node_address: Ipv4Addr::LOCALHOST.into(),
             mode: Mode::default(),
         }
@@ -157,7 +161,7 @@ impl Network {
         if cluster.covers(services) || services.covers(cluster) {
             return Err(BuildError::Overlap { services, cluster });
         }
-        let table = Table::new(Ranges { cluster, pods, services }).known_as(config.node_address);
+        let table = Table::new(Ranges { cluster, pods, services }).known_as(config.bind_address);
         let table = Arc::new(table.on_this_machine());
         let pods = Arc::new(Pods::new(Arc::clone(&table), pods, config.mode));
         Ok(Self { config, client, table, pods })
@@ -174,7 +178,7 @@ impl Network {
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { config, client, table, pods: _ } = self;
         let delivery = Delivery::new(Arc::clone(&table), shutdown.clone());
-        let node = NodeAddress { name: config.node_name.clone(), ip: config.node_address };
+        let node = NodeAddress { name: config.node_name.clone(), ip: config.bind_address };
         let listeners = Listeners::new(Arc::clone(&table), Arc::clone(&delivery), node, config.mode);
         let doors = Doors::new(Arc::clone(&table), Arc::clone(&delivery));
         let events = Events::new(client.clone(), &config.node_name);

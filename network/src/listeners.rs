@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::accept::{BACKLOG, Door};
 use crate::bind::{Mode, bind_at};
 use crate::delivery::Delivery;
+use crate::everywhere;
 use crate::relay::Relay;
 use crate::routes::Front;
 use crate::table::Table;
@@ -45,8 +46,8 @@ pub(crate) struct NodeAddress {
 }
 
 enum Open {
-    Tcp { _door: Door },
-    Udp(Relay),
+    Tcp { _doors: Vec<Door> },
+    Udp(Vec<Relay>),
 }
 
 /// A port of the node that a Service does not have, and why, for the person who wrote the Service.
@@ -84,8 +85,8 @@ impl Listeners {
         self.waiting.remove(&front);
         let Some(open) = self.open.remove(&front) else { return };
         self.bound -= usize::from(matches!(front, Front::ClusterIp(..)));
-        if let Open::Udp(relay) = open {
-            relay.close().await;
+        if let Open::Udp(relays) = open {
+            futures::future::join_all(relays.into_iter().map(Relay::close)).await;
         }
     }
 
@@ -145,12 +146,17 @@ impl Listeners {
         };
         match front.protocol() {
             Protocol::Tcp => {
-                let listener = bind_at(at)?.listen(BACKLOG)?;
-                let delivery = Arc::clone(&self.delivery);
-                let take = move |client, peer| delivery.take(front, client, peer);
-                Ok(Open::Tcp { _door: Door::open(listener, &Handle::current(), take) })
+                let door = |listener| {
+                    let delivery = Arc::clone(&self.delivery);
+                    Door::open(listener, &Handle::current(), move |client, peer| delivery.take(front, client, peer))
+                };
+                let listeners = everywhere::bind(at, |at| bind_at(at)?.listen(BACKLOG))?;
+                Ok(Open::Tcp { _doors: listeners.into_iter().map(door).collect() })
             }
-            Protocol::Udp => Relay::open(at, front, Arc::clone(&self.table)).map(Open::Udp),
+            Protocol::Udp => {
+                let relays = everywhere::bind(at, |at| Relay::open(at, front, Arc::clone(&self.table)))?;
+                Ok(Open::Udp(relays))
+            }
         }
     }
 

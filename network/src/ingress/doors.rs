@@ -13,13 +13,14 @@ use super::asked::Scheme;
 use super::conversation::Conversations;
 use crate::accept::{BACKLOG, Door};
 use crate::bind::bind_at;
+use crate::everywhere;
 
 /// One kind of door: open, or why not.
 struct Wanted {
     scheme: Scheme,
     /// The ports that it may have, best first.
     ports: Vec<u16>,
-    open: Option<(u16, Door)>,
+    open: Option<(u16, Vec<Door>)>,
     failed: Option<String>,
 }
 
@@ -43,9 +44,9 @@ impl Doors {
         for wanted in self.wanted.iter_mut().filter(|wanted| wanted.open.is_none()) {
             let (address, scheme) = (self.address, wanted.scheme);
             let failed = match try_ports(address, &wanted.ports, scheme, &self.conversations) {
-                Ok((port, door)) => {
+                Ok((port, doors)) => {
                     tracing::info!(%address, port, "Ingresses are served by {}", scheme.as_str());
-                    wanted.open = Some((port, door));
+                    wanted.open = Some((port, doors));
                     None
                 }
                 Err(errors) => Some(failure(address, scheme, &errors)),
@@ -77,21 +78,28 @@ impl Doors {
     }
 }
 
+/// The ports that could not be opened, and why.
+type Failed = Vec<(u16, io::Error)>;
+
 fn try_ports(
     address: IpAddr,
     ports: &[u16],
     scheme: Scheme,
     conversations: &Arc<Conversations>,
-) -> Result<(u16, Door), Vec<(u16, io::Error)>> {
+) -> Result<(u16, Vec<Door>), Failed> {
     let mut errors = Vec::new();
     for port in ports {
         let at = SocketAddr::new(address, *port);
-        match bind_at(at).and_then(|socket| socket.listen(BACKLOG)) {
-            Ok(listener) => {
-                let port = listener.local_addr().map_or(*port, |at| at.port());
-                let conversations = Arc::clone(conversations);
-                let take = move |stream, peer| conversations.take(scheme, port, stream, peer);
-                return Ok((port, Door::open(listener, &Handle::current(), take)));
+        match everywhere::bind(at, |at| bind_at(at)?.listen(BACKLOG)) {
+            Ok(listeners) => {
+                let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
+                let port = bound.map_or(*port, |at| at.port());
+                let door = |listener| {
+                    let conversations = Arc::clone(conversations);
+                    let take = move |stream, peer| conversations.take(scheme, port, stream, peer);
+                    Door::open(listener, &Handle::current(), take)
+                };
+                return Ok((port, listeners.into_iter().map(door).collect()));
             }
             Err(error) => errors.push((*port, error)),
         }
@@ -102,8 +110,8 @@ fn try_ports(
 /// The first of these ports that could be opened now; the first of all if none can.
 pub(super) fn likely(address: IpAddr, ports: &[u16]) -> Option<u16> {
     let free = |port: &&u16| {
-        let socket = bind_at(SocketAddr::new(address, **port));
-        socket.and_then(|socket| socket.listen(1)).is_ok()
+        let at = SocketAddr::new(address, **port);
+        everywhere::bind(at, |at| bind_at(at)?.listen(1)).is_ok()
     };
     ports.iter().find(free).or(ports.first()).copied()
 }

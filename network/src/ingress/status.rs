@@ -4,7 +4,7 @@
 //! A complaint is said once it has stood for a moment: objects that are applied together come one after the other.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,12 +40,6 @@ pub(super) struct Status {
 impl Status {
     /// Of a controller on the node at `address`.
     pub(super) fn new(client: Client, address: IpAddr, node: &str) -> Self {
-        // Who listens everywhere is found on this machine.
-        let address = match address {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            named => named,
-        };
         let events = Events::of(client.clone(), "coracle-ingress", node);
         let (writing, synced, complaints) = (JoinSet::new(), HashMap::new(), BTreeMap::new());
         Self { client, address, events, writing, synced, complaints }
@@ -124,6 +118,8 @@ async fn write(client: Client, ingress: Subject, wanted: Vec<IngressLoadBalancer
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

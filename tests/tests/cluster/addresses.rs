@@ -4,10 +4,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use coracle_tests::server::BeforeServer;
-use coracle_tests::{Cluster, eventually, namespace, paths};
+use coracle_tests::{Cluster, eventually, http, namespace, paths};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -156,4 +157,63 @@ fn who_may_not_has_addresses_of_loopback_that_are_reached_as_well() {
     for at in [pod, service] {
         eventually("an echo", || echo(at));
     }
+}
+
+#[test]
+fn who_listens_everywhere_goes_by_the_address_that_leads_out() {
+    if let Err(why) = namespace::enter() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let own = Ipv4Addr::new(198, 51, 100, 7);
+    for line in ["addr add 198.51.100.7/24 dev lo", "route add default dev lo src 198.51.100.7"] {
+        let made = Command::new("ip").args(line.split(' ')).status().expect("ip of iproute2 runs");
+        assert!(made.success(), "ip {line}");
+    }
+    let cluster =
+        Cluster::builder().bound_to(Ipv4Addr::UNSPECIFIED).flags("--tls-san edge.example,198.51.100.8").start();
+    eventually("a node", || match cluster.get("/api/v1/nodes").pointer("/items/0/status/addresses/0/address") {
+        Some(found) if *found == own.to_string() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+
+    cluster.push("hello");
+    cluster.coracle("apply -f samples/hello/hello.yaml").ok();
+    cluster.kubectl("expose deploy/hello --name=balanced --type=LoadBalancer --port=8088 --target-port=80").ok();
+    cluster.kubectl("create ingress all --default-backend=hello:80").ok();
+    cluster.ready_pods("app=hello", 3);
+    let pod = &cluster.pods("app=hello")[0];
+    assert_eq!(ip(pod, "/status/hostIP"), own, "{pod}");
+    let places =
+        ["/api/v1/namespaces/default/services/balanced", "/apis/networking.k8s.io/v1/namespaces/default/ingresses/all"];
+    for place in places {
+        eventually("its address", || match cluster.get(place).pointer("/status/loadBalancer/ingress/0/ip") {
+            Some(found) if *found == own.to_string() => Ok(()),
+            other => Err(format!("{place}: {other:?}")),
+        });
+    }
+
+    // The Services' own addresses have the same ports, and keep them.
+    let cluster_ip =
+        |name: &str| ip(&cluster.get(&format!("/api/v1/namespaces/default/services/{name}")), "/spec/clusterIP");
+    let node_port = cluster.get("/api/v1/namespaces/default/services/hello")["spec"]["ports"][0]["nodePort"].clone();
+    let node_port = node_port.as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port of the node");
+    let mut asked = vec![(cluster_ip("balanced"), 8088), (cluster_ip("hello"), 80)];
+    for address in [own, Ipv4Addr::LOCALHOST] {
+        asked.extend([(address, 8088), (address, 80), (address, node_port)]);
+    }
+    for at in asked {
+        let (code, text) = eventually("an answer", || http::get(at.into(), "/"));
+        assert!(code == 200 && text.starts_with("hello from hello-"), "{at:?}: {code} {text}");
+    }
+
+    // A client elsewhere believes the certificate at this address, and at those that were said.
+    let server = cluster.kubectl("config view --minify -o jsonpath={.clusters[0].cluster.server}").ok();
+    let port = server.rsplit(':').next().expect("a port");
+    let asked_for = |name: &str| cluster.kubectl(&format!("--server=https://{own}:{port} {name} get nodes"));
+    for name in ["", "--tls-server-name=edge.example", "--tls-server-name=198.51.100.8"] {
+        asked_for(name).ok();
+    }
+    let refused = asked_for("--tls-server-name=other.example").refused();
+    assert!(refused.contains("not other.example"), "{refused}");
 }
