@@ -3,12 +3,15 @@
 //! Order: who makes work (controllers, scheduler), then the pods (drained, so that their last status is written),
 //! then network and DNS, at last the API server and its store.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use anyhow::bail;
 use coracle_api::limits::SHUTDOWN_GRACE;
+use futures::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -72,7 +75,11 @@ impl Stages {
         let parts = self.stages.entry(stage).or_default();
         let run = run(parts.stop.clone());
         parts.left.insert(name);
-        parts.tasks.spawn(async move { (name, run.await.reason()) });
+        // Nobody looks at a part again that has panicked.
+        let run = AssertUnwindSafe(run).catch_unwind();
+        parts
+            .tasks
+            .spawn(async move { (name, run.await.map_or_else(|panic| Err(in_words(&*panic)), RunResult::reason)) });
     }
 
     /// Runs until a signal, or until a part ends by itself; then stops the others in order.
@@ -120,6 +127,12 @@ impl Stages {
     }
 }
 
+/// What a panic said.
+fn in_words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked, which is a bug of Coracle's: {}", said.unwrap_or("without a word"))
+}
+
 impl Parts {
     /// Waits until all have ended; ends those that take too long.
     async fn end(&mut self, within: Duration) {
@@ -141,5 +154,22 @@ impl Parts {
                 Err(error) => warn!(%error, "a part broke while stopping"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_ends_the_server_with_its_name_and_its_words() {
+        let mut stages = Stages::default();
+        stages.spawn(API, "apiserver", |stop| async move { stop.cancelled().await });
+        stages.spawn(WORK_MAKERS, "controllers", |stop| async move {
+            assert!(stop.is_cancelled(), "no {} is left", "key");
+        });
+        let ended = stages.run(Signals::listen().unwrap()).await.unwrap_err();
+        let expected = "controllers failed: it panicked, which is a bug of Coracle's: no key is left";
+        assert_eq!(ended.to_string(), expected);
     }
 }
