@@ -209,7 +209,7 @@ fn refused_text(field: &str, protocol: Protocol, at: SocketAddr, error: &io::Err
     let (protocol, port) = (if protocol == Protocol::Tcp { "TCP" } else { "UDP" }, at.port());
     let fix = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("another process listens there: stop it, or give the Service another {field}")
+            format!("another process or an Ingress listens there: free the port, or give the Service another {field}")
         }
         io::ErrorKind::PermissionDenied => {
             format!("ports below 1024 need root or CAP_NET_BIND_SERVICE: give the Service a higher {field}")

@@ -309,8 +309,8 @@ async fn a_node_port_in_use_is_said_and_opened_when_it_is_free() {
     assert_eq!(
         event["message"].as_str().unwrap(),
         format!(
-            "nodePort {node_port}/TCP cannot be opened on 127.0.0.1:{node_port}; another process listens there: \
-             stop it, or give the Service another nodePort; it is tried again every few seconds"
+            "nodePort {node_port}/TCP cannot be opened on 127.0.0.1:{node_port}; another process or an Ingress \
+             listens there: free the port, or give the Service another nodePort; it is tried again every few seconds"
         )
     );
     drop(squatter);
