@@ -16,8 +16,10 @@ use coracle_runtime::volumes::AllowedPath;
 use serde::Deserialize;
 
 mod names;
+mod reached;
 
 use names::Names;
+use reached::Reached;
 
 /// kube-apiserver's default.
 const NODE_PORTS: &str = "30000-32767";
@@ -159,6 +161,7 @@ pub(crate) enum Part {
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) bind_address: IpAddr,
+    pub(crate) reached: Reached,
     pub(crate) secure_port: u16,
     pub(crate) dns_port: u16,
     pub(crate) names: Names,
@@ -180,7 +183,6 @@ pub(crate) struct Settings {
 /// Who gets in, and who may do what.
 #[derive(Debug)]
 pub(crate) struct Access {
-    pub(crate) tls_san: Vec<String>,
     pub(crate) token_auth_file: Option<PathBuf>,
     pub(crate) client_ca_file: Option<PathBuf>,
     pub(crate) anonymous_auth: bool,
@@ -222,7 +224,6 @@ impl ServerOptions {
         }
         let modes = or(self.authorization_mode, file.authorization_mode);
         let access = Access {
-            tls_san: or(self.tls_san, file.tls_san),
             token_auth_file: self.token_auth_file.or(file.token_auth_file),
             client_ca_file: self.client_ca_file.or(file.client_ca_file),
             anonymous_auth: self.anonymous_auth.or(file.anonymous_auth).unwrap_or(true),
@@ -245,9 +246,11 @@ impl ServerOptions {
                 self.min_request_timeout.or(file.min_request_timeout).unwrap_or(WATCH_SECONDS_MIN),
             ),
         };
+        let bind_address = self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         Ok(Settings {
             data_dir: self.data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?,
-            bind_address: self.bind_address.or(file.bind_address).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            bind_address,
+            reached: Reached::read(bind_address, or(self.tls_san, file.tls_san))?,
             secure_port: self.secure_port.or(file.secure_port).unwrap_or(SECURE_PORT),
             dns_port: self.dns_port.or(file.dns_port).unwrap_or(DNS_PORT),
             names: Names::read(

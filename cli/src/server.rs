@@ -6,7 +6,6 @@
 mod bootstrap;
 mod figures;
 mod files;
-mod node_address;
 mod nodes;
 mod ranges;
 mod registries;
@@ -160,9 +159,9 @@ async fn build_apiserver(settings: &Settings, ranges: &InForce, mounts: Mounts) 
         secure_port: settings.secure_port,
         service_cidr: ranges.services.clone(),
         node_ports: settings.node_ports,
-        extra_sans: [settings.host_name.clone(), node_address::of(settings.bind_address).to_string()]
+        extra_sans: [settings.host_name.clone(), settings.reached.address.to_string()]
             .into_iter()
-            .chain(settings.access.tls_san.iter().cloned())
+            .chain(settings.reached.sans.iter().cloned())
             .collect(),
         token_auth_file: settings.access.token_auth_file.clone(),
         client_ca_file: settings.access.client_ca_file.clone(),
@@ -197,7 +196,7 @@ async fn build_network(
         pod_cidr: ranges.pods.clone(),
         service_cidr: ranges.services.clone(),
         bind_address: settings.bind_address,
-        node_address: node_address::of(settings.bind_address),
+        node_address: settings.reached.address,
         ..coracle_network::Config::default()
     };
     Ok(Some(coracle_network::Network::build(client, config).await.context("the network does not start")?))
@@ -247,7 +246,7 @@ async fn build_node(
         node_name: settings.node_name.clone(),
         host_name: settings.host_name.clone(),
         data_dir: settings.data_dir.clone(),
-        address: node_address::of(settings.bind_address),
+        address: settings.reached.address,
         pod_cidr: ranges.pods.clone(),
         annotations: [("mode", ranges.mode_name()), ("mode-reason", ranges.why.as_str())]
             .map(|(key, value)| (format!("network.coracle.dev/{key}"), value.to_owned()))
