@@ -1,36 +1,142 @@
-//! Listening at all addresses of this machine, though the cluster has the port at one of its own: Services and pods are
-//! bound for real where that can be, and a wildcard address goes with none of them.
+//! Listening at all addresses of this machine: at each by itself. A wildcard address would go with none of the cluster's,
+//! which are bound for real where that can be, on the same ports, and it would answer in their place.
+//!
+//! Level, not edge: [`Bound::follow`] makes what is bound equal to the addresses there are; [`Changes`] tells when to.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
-/// Binds `at`. If that means all addresses of the machine and the port is taken at one of them, it binds each other one
-/// by itself: those that the devices have now, without addresses that are of one link only.
-///
-/// # Errors
-/// That of `at`, if not one address can be bound.
-pub(crate) fn bind<T>(at: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<Vec<T>> {
-    let error = match bind(at) {
-        Ok(bound) => return Ok(vec![bound]),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && at.ip().is_unspecified() => error,
-        Err(error) => return Err(error),
-    };
-    let mut all = Vec::new();
-    for ip in own().filter(|ip| ip.is_ipv4() || at.is_ipv6()) {
-        match bind(SocketAddr::new(ip, at.port())) {
-            Ok(bound) => all.push(bound),
-            Err(error) => tracing::debug!(%error, %ip, port = at.port(), "an address is left out"),
-        }
-    }
-    if all.is_empty() { Err(error) } else { Ok(all) }
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+/// The groups in which the kernel tells of addresses (`RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR`; rtnetlink(7)).
+const GROUPS: u32 = 0x10 | 0x100;
+
+/// Room for what the kernel tells at once. It is not read.
+const TOLD_BYTES_MAX: usize = 8 * 1024;
+
+/// What listens at an address, or at each one of this machine where that is meant.
+pub(crate) struct Bound<T> {
+    at: SocketAddr,
+    each: BTreeMap<IpAddr, T>,
 }
 
-fn own() -> impl Iterator<Item = IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the addresses of this machine cannot be read");
-        Vec::new()
-    });
-    interfaces.into_iter().filter(|interface| !interface.is_link_local()).map(|interface| interface.ip())
+impl<T> Bound<T> {
+    /// Binds at `at`.
+    ///
+    /// # Errors
+    /// The first; nothing is bound then.
+    pub(crate) fn new(at: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<Self> {
+        let mut bound = Self { at, each: BTreeMap::new() };
+        if !bound.is_everywhere() {
+            bound.each.insert(at.ip(), bind(at)?);
+            return Ok(bound);
+        }
+        bound.follow(bind)?;
+        if bound.each.is_empty() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        Ok(bound)
+    }
+
+    /// Whether it means all addresses. A port that is yet to be found is found for all of them at once.
+    fn is_everywhere(&self) -> bool {
+        self.at.ip().is_unspecified() && self.at.port() != 0
+    }
+
+    /// Binds at addresses that have come, and returns what was bound at those that have gone.
+    ///
+    /// # Errors
+    /// The first of those that have come; the others may be bound.
+    pub(crate) fn follow(&mut self, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<Vec<T>> {
+        if !self.is_everywhere() {
+            return Ok(Vec::new());
+        }
+        let own: BTreeSet<IpAddr> = own()?.filter(|ip| ip.is_ipv4() || self.at.is_ipv6()).collect();
+        let gone = self.each.extract_if(.., |ip, _| !own.contains(ip)).map(|(_, one)| one).collect();
+        for ip in own {
+            if self.each.contains_key(&ip) {
+                continue;
+            }
+            match bind(SocketAddr::new(ip, self.at.port())) {
+                Ok(one) => drop(self.each.insert(ip, one)),
+                // It went meanwhile, or is still being tried (RFC 4862, section 5.4).
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    tracing::debug!(%error, %ip, "an address is left out");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(gone)
+    }
+
+    /// One of them.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.each.values().next()
+    }
+
+    /// All of them.
+    pub(crate) fn into_each(self) -> impl Iterator<Item = T> {
+        self.each.into_values()
+    }
+}
+
+/// The addresses of this machine's devices, but for those that mean something on one link only.
+fn own() -> io::Result<impl Iterator<Item = IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs()?.into_iter();
+    Ok(interfaces.filter(|interface| !interface.is_link_local()).map(|interface| interface.ip()))
+}
+
+/// Tells that addresses have come or gone: a netlink socket. tokio knows of datagrams of one machine only as those of
+/// unix sockets, and nothing of their kind is asked of it but when to look.
+pub(crate) struct Changes(Option<UnixDatagram>);
+
+impl Changes {
+    /// For who listens at `address`: nothing is told if that is one.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        let heard = address.is_unspecified().then(listen).transpose();
+        Self(heard.unwrap_or_else(|error| {
+            tracing::warn!(%error, "ports are not opened at addresses that this machine gets from now on");
+            None
+        }))
+    }
+
+    /// Waits for the next change.
+    pub(crate) async fn next(&self) {
+        let Some(socket) = &self.0 else { return pending().await };
+        match socket.async_io(Interest::READABLE, || drain(socket)).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the kernel no longer tells of this machine's addresses");
+                pending().await
+            }
+        }
+    }
+}
+
+fn listen() -> io::Result<UnixDatagram> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+    UnixDatagram::from_std(socket.into())
+}
+
+/// Takes all that is told. What is lost for want of room was told as well.
+fn drain(socket: impl AsFd) -> io::Result<()> {
+    let (mut room, mut told) = ([0; TOLD_BYTES_MAX], false);
+    loop {
+        match recv(&socket, &mut room, RecvFlags::DONTWAIT) {
+            Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => told = true,
+            Err(Errno::AGAIN) if told => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -39,30 +145,37 @@ mod tests {
 
     use super::*;
 
-    fn bound(at: SocketAddr) -> io::Result<Vec<IpAddr>> {
-        let all = bind(at, TcpListener::bind)?;
-        Ok(all.iter().map(|listener| listener.local_addr().unwrap().ip()).collect())
-    }
-
     #[test]
-    fn a_port_that_a_service_has_is_bound_at_all_other_addresses() {
+    fn a_port_is_bound_at_each_address_beside_a_service_that_has_it() {
         let service = TcpListener::bind("127.42.200.20:0").unwrap();
         let port = service.local_addr().unwrap().port();
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        let all = bind(everywhere, TcpListener::bind).unwrap();
-        for ip in own().filter(IpAddr::is_ipv4) {
+        let bound = Bound::new(everywhere, TcpListener::bind).unwrap();
+        for ip in own().unwrap().filter(IpAddr::is_ipv4) {
             TcpStream::connect((ip, port)).unwrap();
         }
-        assert!(all.iter().all(|one| !one.local_addr().unwrap().ip().is_unspecified()), "each by itself");
+        assert!(bound.into_each().all(|one| !one.local_addr().unwrap().ip().is_unspecified()));
     }
 
     #[test]
-    fn a_port_that_another_program_has_everywhere_is_refused_as_one_address_is() {
-        let other = TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = other.local_addr().unwrap().port();
-        for ip in ["0.0.0.0", "127.0.0.1"] {
-            let refused = bound(SocketAddr::new(ip.parse().unwrap(), port)).unwrap_err();
-            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse, "{ip}");
+    fn a_port_that_another_program_has_is_refused_whole() {
+        for taken in ["0.0.0.0:0", "127.0.0.1:0"] {
+            let other = TcpListener::bind(taken).unwrap();
+            let port = other.local_addr().unwrap().port();
+            for ip in ["0.0.0.0", "127.0.0.1"] {
+                let refused = Bound::new(SocketAddr::new(ip.parse().unwrap(), port), TcpListener::bind).err().unwrap();
+                assert_eq!(refused.kind(), io::ErrorKind::AddrInUse, "{ip} while {taken} is taken");
+            }
         }
+    }
+
+    #[test]
+    fn what_has_gone_is_let_go_and_what_has_come_is_bound() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let mut bound = Bound { at: everywhere, each: BTreeMap::from([(IpAddr::from([198, 51, 100, 1]), 0)]) };
+        assert_eq!(bound.follow(|_| Ok(1)).unwrap(), [0]);
+        assert!(bound.each.values().all(|one| *one == 1) && bound.each.contains_key(&Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(bound.follow(|_| Err(io::ErrorKind::AddrInUse.into())).unwrap(), [0; 0], "nothing is bound twice");
     }
 }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use coracle_api::meet::Protocol;
 use coracle_api::names::NamespacedName;
+use futures::future::join_all;
 use tokio::runtime::Handle;
 
 use crate::accept::{BACKLOG, Door};
 use crate::bind::{Mode, bind_at};
 use crate::delivery::Delivery;
-use crate::everywhere;
+use crate::everywhere::{Bound, Changes};
 use crate::relay::Relay;
 use crate::routes::Front;
 use crate::table::Table;
@@ -31,7 +32,7 @@ pub(crate) struct Listeners {
     delivery: Arc<Delivery>,
     node: NodeAddress,
     mode: Mode,
-    open: BTreeMap<Front, Open>,
+    open: BTreeMap<Front, Bound<Open>>,
     /// How many of them are cluster addresses.
     bound: usize,
     failed: BTreeMap<Front, String>,
@@ -46,8 +47,18 @@ pub(crate) struct NodeAddress {
 }
 
 enum Open {
-    Tcp { _doors: Vec<Door> },
-    Udp(Vec<Relay>),
+    Tcp { _door: Door },
+    Udp(Relay),
+}
+
+impl Open {
+    /// When this returns, the port is free.
+    async fn close(self) {
+        match self {
+            Self::Tcp { .. } => {}
+            Self::Udp(relay) => relay.close().await,
+        }
+    }
 }
 
 /// A port of the node that a Service does not have, and why, for the person who wrote the Service.
@@ -85,15 +96,28 @@ impl Listeners {
         self.waiting.remove(&front);
         let Some(open) = self.open.remove(&front) else { return };
         self.bound -= usize::from(matches!(front, Front::ClusterIp(..)));
-        if let Open::Udp(relays) = open {
-            futures::future::join_all(relays.into_iter().map(Relay::close)).await;
-        }
+        join_all(open.into_each().map(Open::close)).await;
     }
 
     /// Tries again what may be opened later.
     pub(crate) fn retry(&mut self) -> Vec<Refusal> {
         let again = self.waiting.iter().copied().collect();
         self.try_open(again)
+    }
+
+    /// What tells that this machine has other addresses.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes::of(self.node.ip)
+    }
+
+    /// Makes the ports of the node be open at the addresses that the machine has now.
+    pub(crate) async fn follow_addresses(&mut self) {
+        for (front, bound) in &mut self.open {
+            match bound.follow(|at| open_at(at, *front, &self.delivery, &self.table)) {
+                Ok(gone) => drop(join_all(gone.into_iter().map(Open::close)).await),
+                Err(error) => tracing::warn!(%error, ?front, "a port is not open at all addresses of this machine"),
+            }
+        }
     }
 
     /// Whether there is something to retry.
@@ -131,7 +155,7 @@ impl Listeners {
         refusals
     }
 
-    fn open(&self, front: Front) -> io::Result<Open> {
+    fn open(&self, front: Front) -> io::Result<Bound<Open>> {
         let at = match front {
             Front::NodePort(_, port) | Front::LoadBalancer(_, port) | Front::HealthCheck(port) => {
                 SocketAddr::new(self.node.ip, port)
@@ -144,20 +168,7 @@ impl Listeners {
                 at
             }
         };
-        match front.protocol() {
-            Protocol::Tcp => {
-                let door = |listener| {
-                    let delivery = Arc::clone(&self.delivery);
-                    Door::open(listener, &Handle::current(), move |client, peer| delivery.take(front, client, peer))
-                };
-                let listeners = everywhere::bind(at, |at| bind_at(at)?.listen(BACKLOG))?;
-                Ok(Open::Tcp { _doors: listeners.into_iter().map(door).collect() })
-            }
-            Protocol::Udp => {
-                let relays = everywhere::bind(at, |at| Relay::open(at, front, Arc::clone(&self.table)))?;
-                Ok(Open::Udp(relays))
-            }
-        }
+        Bound::new(at, |at| open_at(at, front, &self.delivery, &self.table))
     }
 
     fn refusal(&self, front: Front, error: &io::Error) -> Option<Refusal> {
@@ -179,6 +190,18 @@ impl Listeners {
             }
         };
         Some(Refusal { service: turned.route.service.clone(), uid: turned.route.uid.clone(), reason, message })
+    }
+}
+
+fn open_at(at: SocketAddr, front: Front, delivery: &Arc<Delivery>, table: &Arc<Table>) -> io::Result<Open> {
+    match front.protocol() {
+        Protocol::Tcp => {
+            let listener = bind_at(at)?.listen(BACKLOG)?;
+            let delivery = Arc::clone(delivery);
+            let take = move |client, peer| delivery.take(front, client, peer);
+            Ok(Open::Tcp { _door: Door::open(listener, &Handle::current(), take) })
+        }
+        Protocol::Udp => Relay::open(at, front, Arc::clone(table)).map(Open::Udp),
     }
 }
 

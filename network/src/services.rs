@@ -59,7 +59,7 @@ impl Watch {
 
     /// Routes and listens for ever.
     pub(crate) async fn run(mut self, table: Arc<Table>, mut listeners: Listeners, mut doors: Doors, mut say: Say) {
-        let mut rested = Instant::now();
+        let (mut rested, addresses) = (Instant::now(), listeners.changes());
         let mut retry = rested;
         loop {
             let refusals = tokio::select! {
@@ -86,6 +86,10 @@ impl Watch {
                     say.balancers.tell(self.book.balanced(), &listeners);
                     rested = Instant::now() + began.elapsed() * REST_PER_PASS;
                     refusals
+                }
+                () = addresses.next() => {
+                    listeners.follow_addresses().await;
+                    continue;
                 }
                 () = tokio::time::sleep_until(retry), if listeners.is_waiting() => {
                     retry = Instant::now() + RETRY_PAUSE;

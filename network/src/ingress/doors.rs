@@ -13,15 +13,28 @@ use super::asked::Scheme;
 use super::conversation::Conversations;
 use crate::accept::{BACKLOG, Door};
 use crate::bind::bind_at;
-use crate::everywhere;
+use crate::everywhere::{Bound, Changes};
 
 /// One kind of door: open, or why not.
 struct Wanted {
     scheme: Scheme,
     /// The ports that it may have, best first.
     ports: Vec<u16>,
-    open: Option<(u16, Vec<Door>)>,
+    open: Option<Bound<Served>>,
     failed: Option<String>,
+}
+
+impl Wanted {
+    /// The port, if it is open.
+    fn port(&self) -> Option<u16> {
+        self.open.as_ref()?.first().map(|served| served.port)
+    }
+}
+
+/// A door at one address, and its port.
+struct Served {
+    port: u16,
+    _door: Door,
 }
 
 /// Both doors.
@@ -44,9 +57,10 @@ impl Doors {
         for wanted in self.wanted.iter_mut().filter(|wanted| wanted.open.is_none()) {
             let (address, scheme) = (self.address, wanted.scheme);
             let failed = match try_ports(address, &wanted.ports, scheme, &self.conversations) {
-                Ok((port, doors)) => {
+                Ok(bound) => {
+                    wanted.open = Some(bound);
+                    let port = wanted.port().unwrap_or_default();
                     tracing::info!(%address, port, "Ingresses are served by {}", scheme.as_str());
-                    wanted.open = Some((port, doors));
                     None
                 }
                 Err(errors) => Some(failure(address, scheme, &errors)),
@@ -60,6 +74,23 @@ impl Doors {
         changed
     }
 
+    /// What tells that this machine has other addresses.
+    pub(super) fn changes(&self) -> Changes {
+        Changes::of(self.address)
+    }
+
+    /// Makes what is open be open at the addresses that the machine has now.
+    pub(super) fn follow_addresses(&mut self) {
+        for wanted in &mut self.wanted {
+            let (scheme, conversations) = (wanted.scheme, &self.conversations);
+            let followed = wanted.open.as_mut().map(|bound| bound.follow(|at| serve_at(at, scheme, conversations)));
+            if let Some(Err(error)) = followed {
+                let scheme = scheme.as_str();
+                tracing::warn!(%error, scheme, "Ingresses are not served at all addresses of this machine");
+            }
+        }
+    }
+
     /// Closes both.
     pub(super) fn close(&mut self) {
         for wanted in &mut self.wanted {
@@ -69,7 +100,7 @@ impl Doors {
 
     /// The ports that are open.
     pub(super) fn ports(&self) -> Vec<u16> {
-        self.wanted.iter().filter_map(|wanted| Some(wanted.open.as_ref()?.0)).collect()
+        self.wanted.iter().filter_map(Wanted::port).collect()
     }
 
     /// Why others are not.
@@ -86,32 +117,30 @@ fn try_ports(
     ports: &[u16],
     scheme: Scheme,
     conversations: &Arc<Conversations>,
-) -> Result<(u16, Vec<Door>), Failed> {
+) -> Result<Bound<Served>, Failed> {
     let mut errors = Vec::new();
     for port in ports {
-        let at = SocketAddr::new(address, *port);
-        match everywhere::bind(at, |at| bind_at(at)?.listen(BACKLOG)) {
-            Ok(listeners) => {
-                let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
-                let port = bound.map_or(*port, |at| at.port());
-                let door = |listener| {
-                    let conversations = Arc::clone(conversations);
-                    let take = move |stream, peer| conversations.take(scheme, port, stream, peer);
-                    Door::open(listener, &Handle::current(), take)
-                };
-                return Ok((port, listeners.into_iter().map(door).collect()));
-            }
+        match Bound::new(SocketAddr::new(address, *port), |at| serve_at(at, scheme, conversations)) {
+            Ok(bound) => return Ok(bound),
             Err(error) => errors.push((*port, error)),
         }
     }
     Err(errors)
 }
 
+fn serve_at(at: SocketAddr, scheme: Scheme, conversations: &Arc<Conversations>) -> io::Result<Served> {
+    let listener = bind_at(at)?.listen(BACKLOG)?;
+    let port = listener.local_addr()?.port();
+    let conversations = Arc::clone(conversations);
+    let take = move |stream, peer| conversations.take(scheme, port, stream, peer);
+    Ok(Served { port, _door: Door::open(listener, &Handle::current(), take) })
+}
+
 /// The first of these ports that could be opened now; the first of all if none can.
 pub(super) fn likely(address: IpAddr, ports: &[u16]) -> Option<u16> {
     let free = |port: &&u16| {
         let at = SocketAddr::new(address, **port);
-        everywhere::bind(at, |at| bind_at(at)?.listen(1)).is_ok()
+        Bound::new(at, |at| bind_at(at)?.listen(1)).is_ok()
     };
     ports.iter().find(free).or(ports.first()).copied()
 }

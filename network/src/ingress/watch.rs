@@ -77,7 +77,7 @@ impl Watch {
 
     /// Follows for ever.
     pub(super) async fn run(mut self, made: &mut Made) {
-        let mut stale = false;
+        let (mut stale, addresses) = (false, made.doors.changes());
         let (mut rested, mut retry) = (Instant::now(), Instant::now());
         loop {
             let due = made.status.due();
@@ -96,6 +96,7 @@ impl Watch {
                     }
                     rested = Instant::now() + began.elapsed() * REST_PER_PASS;
                 }
+                () = addresses.next() => made.doors.follow_addresses(),
                 () = tokio::time::sleep_until(retry), if has_failed => {
                     retry = Instant::now() + RETRY_PAUSE;
                     stale |= made.doors.open();

@@ -159,6 +159,12 @@ fn who_may_not_has_addresses_of_loopback_that_are_reached_as_well() {
     }
 }
 
+/// Changes the addresses and routes of this network, by a line for `ip`.
+fn machine(line: &str) {
+    let made = Command::new("ip").args(line.split(' ')).status().expect("ip of iproute2 runs");
+    assert!(made.success(), "ip {line}");
+}
+
 #[test]
 fn who_listens_everywhere_goes_by_the_address_that_leads_out() {
     if let Err(why) = namespace::enter() {
@@ -166,10 +172,8 @@ fn who_listens_everywhere_goes_by_the_address_that_leads_out() {
         return;
     }
     let own = Ipv4Addr::new(198, 51, 100, 7);
-    for line in ["addr add 198.51.100.7/24 dev lo", "route add default dev lo src 198.51.100.7"] {
-        let made = Command::new("ip").args(line.split(' ')).status().expect("ip of iproute2 runs");
-        assert!(made.success(), "ip {line}");
-    }
+    machine("addr add 198.51.100.7/24 dev lo");
+    machine("route add default dev lo src 198.51.100.7");
     let cluster =
         Cluster::builder().bound_to(Ipv4Addr::UNSPECIFIED).flags("--tls-san edge.example,198.51.100.8").start();
     eventually("a node", || match cluster.get("/api/v1/nodes").pointer("/items/0/status/addresses/0/address") {
@@ -206,6 +210,21 @@ fn who_listens_everywhere_goes_by_the_address_that_leads_out() {
         let (code, text) = eventually("an answer", || http::get(at.into(), "/"));
         assert!(code == 200 && text.starts_with("hello from hello-"), "{at:?}: {code} {text}");
     }
+
+    let at: SocketAddr = (cluster_ip("hello"), 443).into();
+    let refused = TcpStream::connect_timeout(&at, PATIENCE).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "Ingresses are not at a Service's address");
+
+    // A machine gets addresses and loses them.
+    let later = Ipv4Addr::new(198, 51, 100, 9);
+    machine("addr add 198.51.100.9/24 dev lo");
+    for port in [80, 8088, node_port] {
+        assert_eq!(eventually("an answer there too", || http::get((later, port).into(), "/")).0, 200);
+    }
+    machine("addr del 198.51.100.9/24 dev lo");
+    assert_eq!(eventually("an answer still", || http::get((own, 8088).into(), "/")).0, 200);
+    machine("addr add 198.51.100.9/24 dev lo");
+    assert_eq!(eventually("an answer again", || http::get((later, 8088).into(), "/")).0, 200);
 
     // A client elsewhere believes the certificate at this address, and at those that were said.
     let server = cluster.kubectl("config view --minify -o jsonpath={.clusters[0].cluster.server}").ok();
