@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
@@ -21,10 +21,13 @@ const GROUPS: u32 = 0x10 | 0x100;
 /// Room for what the kernel tells at once. It is not read.
 const TOLD_BYTES_MAX: usize = 8 * 1024;
 
+/// An address, and the link on which it means something, if it is one alone (RFC 4007).
+type Own = (IpAddr, u32);
+
 /// What listens at an address, or at each one of this machine where that is meant.
 pub(crate) struct Bound<T> {
     at: SocketAddr,
-    each: BTreeMap<IpAddr, T>,
+    each: BTreeMap<Own, T>,
 }
 
 impl<T> Bound<T> {
@@ -35,7 +38,7 @@ impl<T> Bound<T> {
     pub(crate) fn new(at: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<Self> {
         let mut bound = Self { at, each: BTreeMap::new() };
         if !bound.is_everywhere() {
-            bound.each.insert(at.ip(), bind(at)?);
+            bound.each.insert((at.ip(), 0), bind(at)?);
             return Ok(bound);
         }
         bound.follow(bind)?;
@@ -58,14 +61,18 @@ impl<T> Bound<T> {
         if !self.is_everywhere() {
             return Ok(Vec::new());
         }
-        let own: BTreeSet<IpAddr> = own()?.filter(|ip| ip.is_ipv4() || self.at.is_ipv6()).collect();
-        let gone = self.each.extract_if(.., |ip, _| !own.contains(ip)).map(|(_, one)| one).collect();
-        for ip in own {
-            if self.each.contains_key(&ip) {
+        let own: BTreeSet<Own> = own()?.filter(|(ip, _)| ip.is_ipv4() || self.at.is_ipv6()).collect();
+        let gone = self.each.extract_if(.., |one, _| !own.contains(one)).map(|(_, one)| one).collect();
+        for (ip, link) in own {
+            if self.each.contains_key(&(ip, link)) {
                 continue;
             }
-            match bind(SocketAddr::new(ip, self.at.port())) {
-                Ok(one) => drop(self.each.insert(ip, one)),
+            let at = match ip {
+                IpAddr::V4(ip) => SocketAddr::from((ip, self.at.port())),
+                IpAddr::V6(ip) => SocketAddrV6::new(ip, self.at.port(), 0, link).into(),
+            };
+            match bind(at) {
+                Ok(one) => drop(self.each.insert((ip, link), one)),
                 // It went meanwhile, or is still being tried (RFC 4862, section 5.4).
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                     tracing::debug!(%error, %ip, "an address is left out");
@@ -87,10 +94,12 @@ impl<T> Bound<T> {
     }
 }
 
-/// The addresses of this machine's devices, but for those that mean something on one link only.
-fn own() -> io::Result<impl Iterator<Item = IpAddr>> {
-    let interfaces = if_addrs::get_if_addrs()?.into_iter();
-    Ok(interfaces.filter(|interface| !interface.is_link_local()).map(|interface| interface.ip()))
+/// The addresses of this machine's devices.
+fn own() -> io::Result<impl Iterator<Item = Own>> {
+    Ok(if_addrs::get_if_addrs()?.into_iter().map(|interface| match interface.ip() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => (ip.into(), interface.index.unwrap_or_default()),
+        ip => (ip, 0),
+    }))
 }
 
 /// Tells that addresses have come or gone: a netlink socket. tokio knows of datagrams of one machine only as those of
@@ -151,7 +160,7 @@ mod tests {
         let port = service.local_addr().unwrap().port();
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         let bound = Bound::new(everywhere, TcpListener::bind).unwrap();
-        for ip in own().unwrap().filter(IpAddr::is_ipv4) {
+        for (ip, _) in own().unwrap().filter(|(ip, _)| ip.is_ipv4()) {
             TcpStream::connect((ip, port)).unwrap();
         }
         assert!(bound.into_each().all(|one| !one.local_addr().unwrap().ip().is_unspecified()));
@@ -173,9 +182,9 @@ mod tests {
     fn what_has_gone_is_let_go_and_what_has_come_is_bound() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        let mut bound = Bound { at: everywhere, each: BTreeMap::from([(IpAddr::from([198, 51, 100, 1]), 0)]) };
+        let mut bound = Bound { at: everywhere, each: BTreeMap::from([((IpAddr::from([198, 51, 100, 1]), 0), 0)]) };
         assert_eq!(bound.follow(|_| Ok(1)).unwrap(), [0]);
-        assert!(bound.each.values().all(|one| *one == 1) && bound.each.contains_key(&Ipv4Addr::LOCALHOST.into()));
+        assert!(bound.each.values().all(|one| *one == 1) && bound.each.contains_key(&(Ipv4Addr::LOCALHOST.into(), 0)));
         assert_eq!(bound.follow(|_| Err(io::ErrorKind::AddrInUse.into())).unwrap(), [0; 0], "nothing is bound twice");
     }
 }
